@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# One GPU: a debug run that shows that the installation works, then the recipe. Takes minutes, then hours.
+#   launch/gpu.sh CORPUS WORKDIR [TASK] [STUDENT]       (CUDA=cuda12 for older drivers)
+# CORPUS is made by `tinyllm corpus import` or `tinyllm corpus build`.
+set -euo pipefail
+corpus=$(realpath "${1:?usage: launch/gpu.sh CORPUS WORKDIR [TASK] [STUDENT]}")
+workdir=$(realpath -m "${2:?usage: launch/gpu.sh CORPUS WORKDIR [TASK] [STUDENT]}")
+task=${3:-obqa} student=${4:-small}
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "${CUDA:-cuda13}"
+
+tinyllm train --config "configs/debug_gpu.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/debug"
+tinyllm train --config "configs/tinyllm.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/multi-teacher"
+tinyllm train --config "configs/finetune.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/answers-only"
+tinyllm evaluate --report "$workdir/report.html" \
+  --workdir "multi-teacher student=$workdir/multi-teacher" --workdir "answers-only student=$workdir/answers-only"

@@ -1,0 +1,61 @@
+"""Where the tests find real input: the released corpora, the T5 tokenizer and real weights.
+
+They lie outside the checkout (`$TINYLLM_SHARED`, else a folder `shared` beside the checkout; weights in
+`$TINYLLM_MODELS`), and a test that needs one is skipped, with the reason, where it is absent.
+"""
+
+import os
+import pathlib
+
+# Eight devices for every test, and no accelerator: set before jax is first imported.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Most of the tests' time is compilation, of the same few programs in many processes: one cache for all of them.
+CACHE = pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
+MODELS = pathlib.Path(os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models"))
+
+
+def _need(path: pathlib.Path, what: str) -> pathlib.Path:
+    if not path.exists():
+        pytest.skip(f"{what} not found at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def released() -> pathlib.Path:
+    """The directory of the corpora that the TinyLLM authors released."""
+    return _need(SHARED / "data" / "tinyllm-release", "the released corpora (set TINYLLM_SHARED)")
+
+
+@pytest.fixture(scope="session")
+def t5_tokenizer_dir() -> pathlib.Path:
+    """The real T5 tokenizer."""
+    return _need(SHARED / "t5-tokenizer", "the T5 tokenizer (set TINYLLM_SHARED)")
+
+
+@pytest.fixture(scope="session")
+def flan_t5_small() -> pathlib.Path:
+    """Real FLAN-T5-small-architecture weights in a Hugging Face directory."""
+    return _need(MODELS / "flan-t5-small", "FLAN-T5-small weights (set TINYLLM_MODELS)")
+
+
+@pytest.fixture(scope="session")
+def puzzle_corpus(tmp_path_factory) -> pathlib.Path:
+    """A small corpus of puzzles with both scripted teachers, made by the real commands' functions."""
+    from tinyllm_jax import tasks
+    from tinyllm_jax.corpus import build
+    from tinyllm_jax.teachers import job
+
+    root = tmp_path_factory.mktemp("puzzles")
+    source = "train=96,validation=24,test=24"
+    job.teach("puzzles", source, ["steps", "back"], root / "logs")
+    build.build("puzzles", tasks.load("puzzles", source), sorted((root / "logs").glob("*.tfrecord")), root / "corpus")
+    return root / "corpus"

@@ -1,0 +1,232 @@
+"""Scoring and writing on a tiny random T5, against one question and one choice at a time without batches or padding."""
+
+import dataclasses
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.evaluation import score
+from tinyllm_jax.evaluation.batches import PARTS, plan
+from tinyllm_jax.evaluation.predict import generate, predict
+from tinyllm_jax.student import decoding, inputs, model
+from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.tasks import Question
+
+CONFIG = StudentConfig(vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3)
+MAX_ANSWER = 6
+WORDS = "ant bee cow dog eel fox gnu hen".split()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return inputs.load_tokenizer("byte")
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Random, with a key and an end of sequence (token 1) so weighted that some answers end and some do not."""
+    params = model.init_params(CONFIG, jax.random.key(24))
+    return params | {"lm_head": {"kernel": params["lm_head"]["kernel"] * jnp.full(384, 2.0).at[1].set(5.0)}}
+
+
+def ask(n: int, seed: int = 0) -> list[Question]:
+    """Short questions with 2 choices and longer ones with 4, of 1 or 3 words: few shapes for the plain computation."""
+    rng = random.Random(seed)
+    asked = []
+    for i in range(n):
+        text = " ".join(rng.choices(WORDS, k=1 + 4 * (i % 2)))
+        choices = tuple(" ".join(rng.sample(WORDS, 1 + 2 * (c % 2))) + f" {c}" for c in range(2 + 2 * (i % 2)))
+        asked.append(Question(f"q{i}", "t", "test", "", text, choices, rng.choice(choices)))
+    return asked
+
+
+@jax.jit
+def logits(params, encoded, decoder_inputs):
+    return model.apply(CONFIG, params, encoded, decoder_inputs)[0]
+
+
+def plain_score(params, encoded: list[int], target: list[int]) -> float:
+    """The target's log-likelihood, alone and unpadded, through `model.apply`."""
+    found = np.array(logits(params, np.array([encoded]), np.array([[0] + target[:-1]])), np.float64)
+    chosen = found[np.arange(len(target)), target]
+    return float((chosen - np.log(np.exp(found).sum(1))).sum())
+
+
+def plain_greedy(params, encoded: list[int], most: int) -> list[int]:
+    """Greedy decoding that computes everything again for each token; what stands after it is not looked at."""
+    written = []
+    while len(written) < most and 1 not in written:
+        so_far = np.array([[0] + written + [0] * (most - 1 - len(written))])
+        written.append(int(logits(params, np.array([encoded]), so_far)[len(written)].argmax()))
+    return written
+
+
+@pytest.fixture(scope="module")
+def evaluated(tokenizer, params):
+    asked = ask(11)
+    return asked, score.evaluate(CONFIG, params, tokenizer, asked, max_input=256, max_answer=MAX_ANSWER, batch_size=4,
+                                 train_questions=ask(9, seed=1), step=7)
+
+
+def test_batched_scores_equal_one_by_one(evaluated, tokenizer, params):
+    asked, result = evaluated
+    assert {len(question.choices) for question in asked} == {2, 4}  # different numbers of choices in one batch
+    encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
+    for question, ids, found in zip(asked, encoded, result.predictions, strict=True):
+        targets, _ = inputs.encode_targets(tokenizer, list(question.choices), 256)
+        sums, tokens = [plain_score(params, ids, target) for target in targets], tuple(map(len, targets))
+        np.testing.assert_allclose(found.scores, sums, rtol=1e-5, atol=1e-4)
+        assert found.tokens == tokens
+        assert found.likelihood == int(np.argmax(sums))
+        assert found.likelihood_per_token == int(np.argmax(np.array(sums) / np.array(tokens)))
+        assert (found.id, found.gold) == (question.id, question.gold)
+
+
+def test_metrics_are_the_predictions_counted(evaluated):
+    asked, result = evaluated
+    assert (result.task, result.split, result.n, result.step) == ("t", "test", 11, 7)
+    right = sum(p.likelihood == q.gold for p, q in zip(result.predictions, asked))
+    assert result.accuracy("likelihood").correct == right
+    assert result.accuracy("exact_match").correct == sum(p.generated == q.answer for p, q in zip(result.predictions, asked))
+    assert result.chance == pytest.approx(np.mean([1 / len(q.choices) for q in asked]))
+    assert result.majority.rule == "position"
+    assert result.counts["answers_unfinished"] == sum(p.unfinished for p in result.predictions)
+
+
+def test_batched_writing_equals_one_by_one(evaluated, tokenizer, params):
+    asked, result = evaluated
+    encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
+    assert {found.unfinished for found in result.predictions} == {True, False}
+    for ids, found in zip(encoded, result.predictions):
+        tokens = plain_greedy(params, ids, MAX_ANSWER)
+        assert found.generated == tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        assert found.unfinished == (1 not in tokens)
+
+
+def test_predict_keeps_the_questions_order_and_says_what_it_cut(tokenizer, params, capsys):
+    asked = ask(11)
+    found = predict(CONFIG, params, tokenizer, asked, "explain", 256, MAX_ANSWER, 4)
+    encoded, _ = inputs.encode_questions(tokenizer, asked, "explain", 256)
+    alone = [tokenizer.decode(plain_greedy(params, ids, MAX_ANSWER), skip_special_tokens=True).strip() for ids in encoded]
+    assert found == [(question.id, text) for question, text in zip(asked, alone)]
+    assert "cut" not in capsys.readouterr().err
+    whole = max(map(len, encoded))
+    long = [dataclasses.replace(asked[0], context="word " * 60), *asked[1:]]
+    predict(CONFIG, params, tokenizer, long, "explain", whole, MAX_ANSWER, 4)
+    said = capsys.readouterr().err
+    assert f"1 of 11 contexts were cut to fit {whole} tokens" in said and "unfinished" in said
+
+
+def test_padding_without_an_end_is_unfinished(tokenizer, params):
+    # All logits are equal, so it writes padding (id 0) and never the end of sequence.
+    mute = jax.tree.map(jnp.zeros_like, params)
+    encoded, _ = inputs.encode_questions(tokenizer, ask(11), "predict", 256)
+    assert generate(CONFIG, mute, tokenizer, encoded, MAX_ANSWER, 4) == [("", True)] * 11
+
+
+def test_cut_contexts_are_counted(tokenizer, params):
+    asked = [q if i % 2 else dataclasses.replace(q, context="word " * 60) for i, q in enumerate(ask(11))]
+    whole = max(map(len, inputs.encode_questions(tokenizer, ask(11), "predict", 256)[0]))
+    result = score.evaluate(CONFIG, params, tokenizer, asked, max_input=whole, max_answer=MAX_ANSWER, batch_size=4)
+    assert [p.cut for p in result.predictions] == [i % 2 == 0 for i in range(11)]
+    assert result.counts["inputs_cut"] == 6
+
+
+def test_long_choice_is_scored_whole(tokenizer, params):
+    long = "gnu " * 40 + "end"
+    asked = [Question("q", "t", "test", "", "?", (long, "hen"), "hen")]
+    encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 512)
+    ((sums, tokens),) = score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 8)
+    assert list(tokens) == [len(long) + 1, 4]
+    (target,), _ = inputs.encode_targets(tokenizer, [long], 512)
+    np.testing.assert_allclose(sums[0], plain_score(params, encoded[0], target), rtol=1e-5)
+
+
+def test_zero_questions(tokenizer, params):
+    with pytest.raises(UserError, match="no questions"):
+        score.evaluate(CONFIG, params, tokenizer, [], max_input=64)
+    assert predict(CONFIG, params, tokenizer, [], "predict", 64, 4, 2) == []
+
+
+def test_two_splits_at_once(tokenizer, params):
+    asked = ask(2)
+    mixed = [asked[0], dataclasses.replace(asked[1], split="train")]
+    with pytest.raises(UserError, match="t test, t train"):
+        score.evaluate(CONFIG, params, tokenizer, mixed, max_input=64)
+
+
+def test_diverged_student_is_refused(tokenizer, params):
+    broken = jax.tree.map(lambda x: x * jnp.nan, params)
+    with pytest.raises(UserError, match="not finite"):
+        score.evaluate(CONFIG, broken, tokenizer, ask(11), max_input=256, batch_size=4)
+
+
+# The cases of SQuAD's normalize_answer, and what it leaves alone.
+@pytest.mark.parametrize("text, expected", [
+    ("The  Cat.", "cat"), ("a dog, an eel", "dog eel"), ("theatre", "theatre"), ("U.S.A.", "usa"), ("Ünïcode\n text ", "ünïcode text"),
+    ("1,000.5", "10005"), ("the", ""), ("", ""), ("don't", "dont"), ("a-the", "athe"),
+])
+def test_normalise(text, expected):
+    assert score.normalise(text) == expected
+
+
+@pytest.mark.parametrize("choices, written, exact, normalised", [
+    (("the sun", "moon"), "the sun", True, True),
+    (("the sun", "moon"), "the  sun ", True, True),
+    (("the sun", "moon"), "Sun.", False, True),
+    (("the sun", "moon"), "sunny", False, False),
+    (("the sun", "moon"), "", False, False),
+    (("+", "-"), "-", False, False),  # normalisation leaves nothing of either
+    (("A", "B"), "", False, False),
+    (("3", "-3"), "-3", False, False),  # normalisation makes two choices equal
+    (("3", "-3"), "3", True, True),
+])
+def test_matches(choices, written, exact, normalised):
+    question = Question("q", "t", "test", "", "?", choices, choices[0])
+    assert score.exact_match(written, question) == exact
+    assert score.normalised_match(written, question) == normalised
+
+
+@pytest.mark.parametrize("text, expected", [("(b)", True), (" c", True), ("(b) hen", False), ("B12", False), ("", False)])
+def test_is_letter(text, expected):
+    assert score.is_letter(text) == expected
+
+
+def test_unwritable_answers_are_counted(t5_tokenizer_dir):
+    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
+    assert score.unwritable(tokenizer, ["an apple", "the set {1, 2}", "two  spaces", "3.5 %"]) == 1
+
+
+def test_plan_holds_every_question_once_in_few_shapes():
+    rng = np.random.default_rng(0)
+    lengths = np.stack([rng.lognormal(4, 0.6, 1000).astype(int) + 1, rng.lognormal(2, 0.8, 1000).astype(int) + 1], 1)
+    batches = plan(lengths, 32)
+    assert sorted(np.concatenate([batch.index for batch in batches])) == list(range(1000))
+    shapes = {(batch.rows, batch.lengths) for batch in batches}
+    assert len(shapes) <= len(PARTS)
+    for batch in batches:
+        assert (lengths[batch.index] <= batch.lengths).all() and len(batch.index) <= batch.rows == 32
+        assert all(length % 8 == 0 for length in batch.lengths)
+    padded = sum(batch.rows * batch.lengths[0] for batch in batches)
+    assert padded < 0.6 * 1000 * -(-lengths[:, 0].max() // 8) * 8
+
+
+def test_plan_shrinks_batches_of_long_choices():
+    batches = plan([(10, 8)] * 64 + [(10, 400)] * 3 + [(10, 5000)], 16, most_cells=1024)
+    assert {(batch.rows, batch.lengths[1]) for batch in batches} >= {(16, 8), (1, 5000)}
+    assert sorted(np.concatenate([batch.index for batch in batches])) == list(range(68))
+
+
+def test_compiles_once_per_shape(tokenizer, params):
+    asked = ask(23)
+    encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
+    before = decoding.score_choices._cache_size()
+    score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
+    compiled = decoding.score_choices._cache_size()
+    assert 0 < compiled - before <= len(PARTS)
+    score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
+    assert decoding.score_choices._cache_size() == compiled

@@ -1,0 +1,102 @@
+"""Each layer against Hugging Face's, and dropout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import T5_11, close
+
+from tinyllm_jax.student import layers, model
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("buckets, distance", [(32, 128), (8, 16), (64, 500)])
+def test_relative_buckets(bidirectional, buckets, distance):
+    torch = pytest.importorskip("torch")
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    relative = np.arange(-700, 701)
+    theirs = T5Attention._relative_position_bucket(torch.tensor(relative), bidirectional, buckets, distance)
+    ours = layers.relative_buckets(jnp.asarray(relative), bidirectional, buckets, distance)
+    np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def _layer(config, params, stack, n):
+    """Layer `n` of a stack as a module of its own."""
+    stacked = getattr(model.bind(config, params), stack).layers
+    graph, state = layers.nnx.split(stacked)
+    return layers.nnx.merge(graph, jax.tree.map(lambda leaf: leaf[n], state))
+
+
+def _x(config, seed, length=24):
+    return np.random.default_rng(seed).normal(size=(2, length, config.d_model)).astype(np.float32)
+
+
+def test_norm(twins):
+    torch = pytest.importorskip("torch")
+    config, params, oracle = twins
+    x = 3 * _x(config, 0)
+    ours = _layer(config, params, "encoder", 1).feed_forward_norm(jnp.asarray(x))
+    close(ours, oracle.encoder.block[1].layer[1].layer_norm(torch.tensor(x)), 1e-5)
+
+
+def test_feed_forward(twins):
+    torch = pytest.importorskip("torch")
+    config, params, oracle = twins
+    x = _x(config, 1)
+    ours = _layer(config, params, "decoder", 1).feed_forward(jnp.asarray(x))
+    close(ours, oracle.decoder.block[1].layer[2].DenseReluDense(torch.tensor(x)), 1e-5)
+
+
+def test_self_attention_with_positions(twins):
+    torch = pytest.importorskip("torch")
+    config, params, oracle = twins
+    x = _x(config, 2)
+    attention = _layer(config, params, "encoder", 0).self_attention
+    bias = model._relative_bias(config, params["encoder"]["relative_bias"], x.shape[1], bidirectional=True)
+    ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(x)), bias)
+    theirs, position_bias, _ = oracle.encoder.block[0].layer[0].SelfAttention(torch.tensor(x))
+    close(bias, position_bias, 1e-5)
+    close(ours, theirs, 1e-5)
+
+
+def test_cross_attention_with_padding(twins):
+    torch = pytest.importorskip("torch")
+    config, params, oracle = twins
+    x, encoded = _x(config, 3, 5), _x(config, 4, 9)
+    mask = np.zeros((2, 1, 1, 9), np.float32)
+    mask[1, ..., 4:] = layers.MASKED
+    attention = _layer(config, params, "decoder", 1).cross_attention
+    ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(encoded)), jnp.asarray(mask))
+    theirs, *_ = oracle.decoder.block[1].layer[1].EncDecAttention(
+        torch.tensor(x), mask=torch.tensor(mask), key_value_states=torch.tensor(encoded))
+    close(ours, theirs, 1e-5)
+
+
+def test_dropout():
+    x, key = jnp.ones((1000, 1000)), jax.random.key(0)
+    dropped = layers.dropout(x, 0.1, key)
+    assert abs(float((dropped == 0).mean()) - 0.1) < 2e-3
+    assert abs(float(dropped.mean()) - 1) < 2e-3
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.9], rtol=1e-6)
+    np.testing.assert_array_equal(dropped, layers.dropout(x, 0.1, key))
+    assert (dropped != layers.dropout(x, 0.1, jax.random.key(1))).any()
+    assert layers.dropout(x, 0.1, None) is x
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_masks_are_independent(rate):
+    """Of each other under different keys, and of their neighbours along every axis."""
+    kept = [np.asarray(layers.dropout(jnp.ones((64, 128, 64)), rate, jax.random.key(seed)) != 0) for seed in range(4)]
+    noise = 5 / np.sqrt(kept[0].size)
+    for mask in kept:
+        assert abs(mask.mean() - (1 - rate)) < noise
+    pairs = [(a, b) for i, a in enumerate(kept) for b in kept[:i]]
+    pairs += [(kept[0], np.roll(kept[0], 1, axis)) for axis in range(3)]
+    assert max(abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in pairs) < noise
+
+
+def test_every_dropout_has_its_own_key():
+    keys = layers.split_key(jax.random.key(0), layers.DecoderLayer.DROPOUTS, T5_11.num_decoder_layers)
+    assert keys.shape == (2, 6)
+    assert len(np.unique(jax.random.key_data(keys).reshape(12, -1), axis=0)) == 12

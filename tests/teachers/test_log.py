@@ -1,0 +1,115 @@
+"""The log: torn tails are cut, damage and second writers are refused, nothing is lost."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from tinyllm_jax.corpus import tfrecord
+from tinyllm_jax.corpus.logrow import LogRow, row_key
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.teachers import log as logs
+
+ROW = LogRow("k", "q1", "c", "puzzles", "train", "steps", "scripted:steps", "", "p", "{}", 0, True, "naïve → 3.",
+             "stop", 10, 5, 0.25)
+
+
+def write(path, count: int) -> None:
+    with logs.Log(path, "puzzles", "steps") as log:
+        for i in range(count):
+            log.append(dataclasses.replace(ROW, key=f"k{i}"))
+
+
+def test_rows_come_back_equal(tmp_path):
+    path = tmp_path / "a" / "steps.tfrecord"
+    write(path, 3)
+    assert list(logs.read(path)) == [dataclasses.replace(ROW, key=f"k{i}") for i in range(3)]
+    with logs.Log(path, "puzzles", "steps") as log:
+        assert log.keys == {"k0", "k1", "k2"} and log.cut == 0
+
+
+def test_row_bytes_are_pinned():
+    assert ROW.to_bytes().decode() == (
+        '{"finish_reason":"stop","forced":true,"key":"k","model":"scripted:steps","prompt_hash":"p","prompt_tokens":10,'
+        '"question_id":"q1","question_key":"c","revision":"","sampling":"{}","seconds":0.25,"seed":0,"split":"train",'
+        '"task":"puzzles","teacher":"steps","text":"naïve → 3.","tokens":5}')
+
+
+def test_key_covers_everything_that_decides_the_text():
+    base = dict(question_key="a", question_id="b", split="train", teacher="c", prompt="d", sampling="{}", seed=0)
+    changed = [row_key(**{**base, name: 1 if name == "seed" else "x"}) for name in base]
+    assert len({row_key(**base), *changed}) == len(base) + 1
+
+
+def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    write(path, 2)
+    whole = path.read_bytes()
+    first = len(tfrecord.frame(dataclasses.replace(ROW, key="k0").to_bytes()))
+    for end in range(first + 1, len(whole), 7):
+        path.write_bytes(whole[:end])
+        with logs.Log(path, "puzzles", "steps") as log:
+            assert log.keys == {"k0"} and log.cut == end - first
+            log.append(dataclasses.replace(ROW, key="k1"))
+        assert path.read_bytes() == whole
+
+
+def test_damage_in_the_middle_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    write(path, 3)
+    broken = bytearray(path.read_bytes())
+    broken[40] ^= 1
+    path.write_bytes(broken)
+    with pytest.raises(UserError, match="damaged file .*record 0"):
+        logs.Log(path, "puzzles", "steps")
+    assert path.read_bytes() == broken
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    code = f"from tinyllm_jax.teachers.log import Log\nLog({str(path)!r}, 'puzzles', 'steps')"
+    with logs.Log(path, "puzzles", "steps"):
+        refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert refused.returncode == 1 and "is being written by another process" in refused.stderr
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("task,teacher", [("puzzles", "back"), ("arc", "steps")])
+def test_another_job_s_log_is_refused(tmp_path, task, teacher):
+    write(tmp_path / "steps.tfrecord", 1)
+    with pytest.raises(UserError, match="holds teacher 'steps' on task 'puzzles'"):
+        logs.Log(tmp_path / "steps.tfrecord", task, teacher)
+
+
+def test_unwritable_places(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write log"):
+        logs.Log(tmp_path / "file" / "steps.tfrecord", "puzzles", "steps")
+
+
+def test_full_disk():
+    """/dev/full takes no byte."""
+    log = logs.Log.__new__(logs.Log)
+    log.path, log._file, log._synced, log.keys = "/dev/full", open("/dev/full", "ab"), 0.0, {"k0"}
+    with pytest.raises(UserError, match="No space left on device; its 1 rows are safe"), log:
+        log.append(ROW)
+
+
+def test_a_foreign_record_is_named(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    with open(path, "wb") as file:
+        tfrecord.write_record(file, b'{"key": 1}')
+    with pytest.raises(UserError, match="record 0: not a row of a rationale log"):
+        logs.Log(path, "puzzles", "steps")
+
+
+@pytest.mark.parametrize("change", [b'{"seed":"0"}', b'{"key":1,"x":2}', b"[]", b"\xff"])
+def test_a_row_of_other_fields_or_types_is_refused(change):
+    import json
+
+    payload = change
+    if change.startswith(b'{"seed"'):
+        payload = json.dumps({**json.loads(ROW.to_bytes()), "seed": "0"}).encode()
+    with pytest.raises(UserError, match="not a row of a rationale log"):
+        LogRow.from_bytes(payload)

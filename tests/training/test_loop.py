@@ -1,0 +1,187 @@
+"""Whole runs, as real processes: resume after kill -9 and SIGTERM, locks, refusals."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+TINY = ["--config.steps=24", "--config.batch_size=8", "--config.checkpoint.every=6", "--config.log_every=2",
+        "--config.student.dropout_rate=0.1", "--config.validation.questions=8"]
+
+
+def command(corpus, workdir, *more: str) -> list[str]:
+    return [sys.executable, "-m", "tinyllm_jax", "train", "--config", str(REPO / "configs/debug_cpu.py"),
+            "--corpus", str(corpus), "--workdir", str(workdir), *TINY, *more]
+
+
+def environment(devices: int = 1, **more: str) -> dict[str, str]:
+    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO),
+                         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | more
+
+
+def run(corpus, workdir, *more: str, devices: int = 1) -> subprocess.CompletedProcess:
+    return subprocess.run(command(corpus, workdir, *more), env=environment(devices), capture_output=True, text=True)
+
+
+def rows(workdir) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "questions_per_second"} for line in lines]
+
+
+def params(workdir, step: int = 24):
+    from tinyllm_jax.training import restore
+
+    return restore.restore(workdir, str(step)).params
+
+
+def assert_same_bits(a, b) -> None:
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, params(a), params(b))
+
+
+@pytest.fixture(scope="module")
+def whole(puzzle_corpus, tmp_path_factory) -> pathlib.Path:
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    done = run(puzzle_corpus, workdir)
+    assert done.returncode == 0, done.stderr
+    assert "step 24 of 24" in done.stdout
+    return workdir
+
+
+def test_the_workdir_tells_the_run(whole):
+    found = rows(whole)
+    logged = [row for row in found if "loss" in row]
+    assert [row["step"] for row in logged] == list(range(2, 25, 2))
+    assert set(logged[0]["terms"]) == {"answer", "steps", "back"}
+    np.testing.assert_allclose([sum(r["terms"].values()) for r in logged], [r["loss"] for r in logged], rtol=1e-5)
+    assert logged[-1]["loss"] < logged[0]["loss"]
+    assert [row["step"] for row in found if "validation_accuracy" in row] == [6, 12, 18, 24]
+    assert list((whole / "tensorboard").iterdir())
+    run_file = json.loads((whole / "run.json").read_text())
+    assert run_file["data"]["terms"]["steps"]["targets"] == 96
+
+
+def test_killed_runs_go_on_to_the_same_bits(whole, puzzle_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    for wait_for in (6, 12):
+        process = subprocess.Popen(command(puzzle_corpus, workdir), env=environment(), stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL)
+        while not any((workdir / "checkpoints").glob(f"{wait_for}/sha256.json")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = run(puzzle_corpus, workdir)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    assert rows(workdir) == rows(whole)
+    assert_same_bits(workdir, whole)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(whole, puzzle_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(command(puzzle_corpus, workdir), env=environment(), stderr=subprocess.PIPE, text=True)
+    while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode in (0, 3), said
+    if process.returncode == 3:
+        assert "run the same command to go on" in said and "Traceback" not in said
+    done = run(puzzle_corpus, workdir)
+    assert done.returncode == 0, done.stderr
+    assert_same_bits(workdir, whole)
+    again = run(puzzle_corpus, workdir)
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+
+
+def test_goes_on_with_another_number_of_devices(whole, puzzle_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    for step in (18, 24):
+        shutil.rmtree(workdir / "checkpoints" / str(step), ignore_errors=True)
+    mesh = ["--config.mesh.fsdp=2", "--config.mesh.tensor=2"]
+    done = run(puzzle_corpus, workdir, *mesh, devices=8)
+    assert done.returncode == 0, done.stderr
+    assert "mesh {'data': 2, 'fsdp': 2, 'tensor': 2}" in done.stderr
+    last = lambda d: [row["loss"] for row in rows(d) if "loss" in row]
+    np.testing.assert_allclose(last(workdir), last(whole), rtol=1e-4)
+
+
+def one_line(done: subprocess.CompletedProcess, *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("tinyllm: ") and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in last, last
+
+
+def test_a_workdir_in_use_is_refused(puzzle_corpus, tmp_path):
+    from tinyllm_jax.training import workdir
+
+    held = workdir.lock(tmp_path / "run")
+    one_line(run(puzzle_corpus, tmp_path / "run"), "in use by another run", str(os.getpid()))
+    held.close()
+
+
+def test_another_corpus_or_objective_is_refused_unless_allowed(whole, puzzle_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    before = (workdir / "run.json").read_text()
+    one_line(run(puzzle_corpus, workdir, "--config.objective.rationale=0.5"), "was trained otherwise", "objective was")
+    assert (workdir / "run.json").read_text() == before
+    more = ["--config.objective.rationale=0.5", "--allow_changed", "--config.steps=26"]
+    done = run(puzzle_corpus, workdir, *more)
+    assert done.returncode == 0 and "changed: objective was" in done.stderr, done.stderr
+
+
+def test_a_damaged_checkpoint_is_named(whole, puzzle_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    path = max((p for p in (workdir / "checkpoints/24").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    one_line(run(puzzle_corpus, workdir, "--config.steps=30"), path.name, "is damaged")
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--config.mesh.tensor=3"], ["does not fit 1 device"]),
+    (["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0"], ["the loss is", "learning_rate"]),
+    (["--config.optimizer.name=adam"], ["did you mean 'adamw'"]),
+    (["--config.optimizer.learning_rat=1"], ["learning_rat"]),
+    (["--config.student.name=byte-tiney"], ["did you mean 'byte-tiny'"]),
+    (["--config.task=arc"], ["'puzzles'"]),
+    (["--config.task=puzles"], ["did you mean 'puzzles'"]),
+])
+def test_bad_input_is_one_line(puzzle_corpus, tmp_path, more, words):
+    one_line(run(puzzle_corpus, tmp_path / "run", *more), *words)
+
+
+def test_two_processes_equal_one(whole, puzzle_corpus, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    workdir, processes = tmp_path / "run", []
+    for i in range(2):
+        env = environment(2, JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i))
+        more = ["--distributed", "--config.mesh.fsdp=2"]
+        processes.append(subprocess.Popen(command(puzzle_corpus, workdir, *more), env=env, stderr=subprocess.PIPE,
+                                          stdout=subprocess.PIPE, text=True))
+    outputs = [p.communicate(timeout=300) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outputs
+    last = lambda d: [row["loss"] for row in rows(d) if "loss" in row]
+    np.testing.assert_allclose(last(workdir), last(whole), rtol=1e-4)
+    import jax
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), params(workdir), params(whole))

@@ -1,0 +1,167 @@
+"""The train step: microbatches, meshes, LoRA, compilation."""
+
+import dataclasses
+import functools
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from flax import traverse_util
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.student import lora, model
+from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import data, optimizer, sharding
+from tinyllm_jax.training.step import init_state, make_step
+
+STUDENT = StudentConfig(64, 32, 8, 48, 2, 2, 8, dropout_rate=0.1)
+
+
+def tokens(n=24, seed=0) -> data.Tokens:
+    """Two terms over random ids; a third of the second term is missing; lengths differ widely."""
+    rng = np.random.default_rng(seed)
+    rows = lambda most: data.Ragged([rng.integers(2, 64, rng.integers(1, most)).tolist() for _ in range(n)])
+    weight = np.ones((2, n), np.float32)
+    weight[1, ::3] = 0
+    weight[1, 1::3] = 0.5
+    return data.Tokens([rows(20), rows(20)], [rows(4), rows(30)], weight, {})
+
+
+def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
+    """Steps on a mesh; the losses, and the parameters at the end, on the host."""
+    config = run_config.default_config()
+    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = name, 1e-2, clip
+    config.optimizer.eps = 1e-3  # with 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size
+    count = int(np.prod(mesh_shape))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]).reshape(mesh_shape), sharding.AXES)
+    tx = optimizer.make_optimizer(config.optimizer, 10)
+    init = functools.partial(init_state, optimizer=tx, lora_only=student.lora_rank > 0)
+    params = model.init_params(student, jax.random.key(0)) if params is None else params
+    shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
+    state = jax.jit(init, out_shardings=shardings)(params)
+    batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, accumulate, mesh_shape[0] * mesh_shape[1])
+    step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    losses = []
+    for i in range(steps):
+        batch = batches(i)
+        batch.pop("tokens")
+        state, out = step(state, sharding.to_global(batch, mesh, sharding.BATCH))
+        losses.append(float(out["loss"]))
+    return losses, jax.tree.map(np.asarray, state["params"]), step
+
+
+@functools.cache
+def one_device(name="adamw"):
+    losses, params, _ = run(STUDENT, name=name)
+    return losses, params
+
+
+def assert_close(a, b, rtol=1e-4, atol=1e-5):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), a, b)
+
+
+def test_microbatches_of_unequal_token_counts_equal_the_whole_batch():
+    student = dataclasses.replace(STUDENT, dropout_rate=0.0)
+    whole, params, _ = run(student, clip=1.0)
+    for accumulate in (2, 4):
+        losses, other, _ = run(student, accumulate=accumulate, clip=1.0)
+        np.testing.assert_allclose(losses, whole, rtol=1e-5)
+        assert_close(other, params)
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (1, 4, 2)])
+def test_meshes_equal_one_device(mesh):
+    # Dropout is on: its bits must not depend on the mesh either.
+    one, params = one_device()
+    losses, other, _ = run(STUDENT, mesh)
+    np.testing.assert_allclose(losses, one, rtol=1e-5)
+    assert_close(other, params)
+
+
+def test_adafactor_on_a_mesh_equals_one_device():
+    one, params = one_device("adafactor")
+    losses, other, _ = run(STUDENT, (1, 4, 2), name="adafactor")
+    np.testing.assert_allclose(losses, one, rtol=1e-5)
+    assert_close(other, params)
+
+
+def test_the_step_compiles_once_per_shape():
+    _, _, step = run(STUDENT, steps=9)
+    assert step._cache_size() == 2  # the two boxes
+
+
+def test_the_same_seed_gives_the_same_bits():
+    a, params = one_device()
+    b, again, _ = run(STUDENT)
+    assert a == b
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+
+
+def test_lora_trains_alone():
+    student = dataclasses.replace(STUDENT, lora_rank=4, lora_targets=("q", "v", "wo"))
+    params = lora.add_lora(student, model.init_params(STUDENT, jax.random.key(0)), jax.random.key(1))
+    before = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep="/")
+    losses, after, _ = run(student, steps=6, params=params)
+    after = traverse_util.flatten_dict(after, sep="/")
+    changed = {k for k in before if not np.array_equal(before[k], after[k])}
+    assert changed == {k for k in before if "lora_" in k}
+    assert losses[-1] < losses[0]
+    sharded, other, _ = run(student, (1, 4, 2), steps=6, params=jax.tree.map(np.asarray, params))
+    np.testing.assert_allclose(sharded, losses, rtol=1e-5)
+
+
+EXPECTED = {
+    "embedding": P("tensor", "fsdp"),
+    "lm_head/kernel": P("fsdp", "tensor"),
+    **{f"{stack}/relative_bias": P() for stack in ("encoder", "decoder")},
+    **{f"{stack}/final_norm/scale": P() for stack in ("encoder", "decoder")},
+}
+for stack, blocks in (("encoder", ("self_attention",)), ("decoder", ("self_attention", "cross_attention"))):
+    for block in (*blocks, "feed_forward"):
+        EXPECTED[f"{stack}/layers/{block}_norm/scale"] = P()
+    for block in blocks:
+        EXPECTED |= {f"{stack}/layers/{block}/{n}/kernel": P(None, "fsdp", "tensor") for n in "qkv"}
+        EXPECTED[f"{stack}/layers/{block}/o/kernel"] = P(None, "tensor", "fsdp")
+    EXPECTED |= {f"{stack}/layers/feed_forward/{n}/kernel": P(None, "fsdp", "tensor") for n in ("wi_0", "wi_1")}
+    EXPECTED[f"{stack}/layers/feed_forward/wo/kernel"] = P(None, "tensor", "fsdp")
+
+
+def test_every_leafs_spec():
+    shapes = traverse_util.flatten_dict(model.param_shapes(STUDENT), sep="/")
+    assert {k: sharding.spec(k, v.shape) for k, v in shapes.items()} == EXPECTED
+
+
+def test_moments_are_sharded_as_their_parameters():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(1, 4, 2), sharding.AXES)
+    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
+    state = jax.eval_shape(lambda: init_state(model.init_params(STUDENT, jax.random.key(0)), tx, False))
+    found = sharding.state_shardings(state, mesh)
+    params = traverse_util.flatten_dict(found["params"], sep="/")
+    moments = [s for s in jax.tree.leaves(found["opt_state"]) if s.spec != P()]
+    assert len(moments) == 2 * sum(s.spec != P() for s in params.values())
+
+
+def test_an_unknown_leaf_and_an_indivisible_one_are_refused():
+    with pytest.raises(ValueError, match="no sharding rule matches the leaf params/new_thing"):
+        sharding.spec("params/new_thing", (4, 4))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:3]).reshape(1, 1, 3), sharding.AXES)
+    with pytest.raises(UserError, match="tensor=3 does not divide the dimension 64 of params"):
+        sharding.state_shardings({"params": model.param_shapes(STUDENT)}, mesh)
+
+
+@pytest.mark.parametrize("shape, words", [
+    ((3, 1, 1), "does not fit 8 device"), ((-1, 3, 1), "does not fit 8 device"), ((-1, -1, 1), "unknown mesh shape"),
+    ((0, 1, 1), "unknown mesh shape"), ((2, 2, 1), "the product must be 8"),
+])
+def test_mesh_shapes_that_do_not_fit(shape, words):
+    with pytest.raises(UserError, match=words):
+        sharding.make_mesh(ml_collections.ConfigDict(dict(zip(sharding.AXES, shape))))
+
+
+def test_mesh_takes_what_is_left():
+    mesh = sharding.make_mesh(ml_collections.ConfigDict({"data": -1, "fsdp": 2, "tensor": 2}))
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}

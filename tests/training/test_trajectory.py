@@ -1,0 +1,75 @@
+"""Ten steps beside the reference's way in PyTorch: three forward passes, their losses summed with γ, α and β.
+
+Real FLAN-T5-small-architecture weights, the real tokenizer, the released OBQA corpus; dropout off, float32.
+"""
+
+import functools
+import string
+
+import jax
+import numpy as np
+import torch
+import transformers
+
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.corpus.released import import_released
+from tinyllm_jax.student import hf
+from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import data, optimizer
+from tinyllm_jax.training.step import init_state, make_step
+
+STEPS, BATCH = 10, 4
+WEIGHTS = {"answer": 1.0, "flan-t5-xl": 0.5, "llama-2-7b-chat": 2.0}  # γ, α, β
+PREFIX = {"answer": "predict: ", "flan-t5-xl": "explain: ", "llama-2-7b-chat": "rationale: "}
+
+
+def reference_losses(directory, tokenizer, rows_by_step) -> list[float]:
+    """What the reference's `compute_loss` and its AdamW do, on texts made here and tokenised by transformers."""
+    model = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    model.eval()  # no dropout
+    tuned = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.0)
+    decay = torch.optim.lr_scheduler.LambdaLR(tuned, lambda step: 1 - step / STEPS)
+    losses = []
+    for rows in rows_by_step:
+        loss = 0
+        for term, weight in WEIGHTS.items():
+            texts = [PREFIX[term] + row.question.question + "\nAnswer Choices:" + "".join(
+                f"\n({letter}) {choice}" for letter, choice in zip(string.ascii_lowercase, row.question.choices))
+                for row in rows]
+            targets = [row.question.answer if term == "answer" else row.rationales[term].text for row in rows]
+            encoded = tokenizer(texts, padding=True, return_tensors="pt")
+            labels = tokenizer(targets, padding=True, truncation=True, max_length=256, return_tensors="pt").input_ids
+            labels[labels == 0] = -100
+            loss = loss + weight * model(**encoded, labels=labels).loss
+        tuned.zero_grad()
+        loss.backward()
+        tuned.step()
+        decay.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path):
+    import_released(released, "obqa", tmp_path / "corpus")
+    rows = [r for r in Corpus(tmp_path / "corpus").rows("train") if len(r.rationales) == 2][:STEPS * BATCH]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(flan_t5_small)
+    config = run_config.default_config()
+    config.objective.teachers = run_config.teacher_weights("flan-t5-xl:0.5+llama-2-7b-chat:2")
+    config = run_config.resolve(config, ("flan-t5-xl", "llama-2-7b-chat"))
+    assert run_config.terms(config) == WEIGHTS
+    tokens = data.tokenize(rows, tokenizer, config)
+    assert tokens.report["terms"]["llama-2-7b-chat"]["targets_cut"] == 0
+    batches = data.Batches(tokens, list(WEIGHTS.values()), BATCH, seed=0, buckets=1)
+
+    student, params = hf.load_hf(flan_t5_small, dropout_rate=0.0)
+    tx = optimizer.make_optimizer(config.optimizer, STEPS)
+    state = jax.jit(functools.partial(init_state, optimizer=tx, lora_only=False))(params)
+    step = jax.jit(make_step(student, tx, seed=0), donate_argnums=0)
+    ours, rows_by_step = [], []
+    for i in range(STEPS):
+        batch = batches(i)
+        batch.pop("tokens")
+        state, out = step(state, batch)
+        ours.append(float(out["loss"]))
+        rows_by_step.append([rows[q] for q in batches._plan(0)[i][0]])
+    np.testing.assert_allclose(ours, reference_losses(flan_t5_small, tokenizer, rows_by_step), rtol=1e-4)

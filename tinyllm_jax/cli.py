@@ -1,0 +1,403 @@
+"""The command line: `tinyllm COMMAND --flags`. Each command is a thin function over the packages.
+
+Flags are absl's and configs are ml_collections files, as JAX programs have them; each command has its own small set of flags.
+A command imports what it needs when it runs, so that `--help` and a bad flag answer at once.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from tinyllm_jax import errors, tasks
+from tinyllm_jax.errors import UserError
+
+Path = pathlib.Path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 when it did its work, 2 with one line on standard error for bad input."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _dispatch(argv)
+    except UserError as e:
+        sys.exit(_fail(str(e)))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
+    except BrokenPipeError:  # `tinyllm corpus inspect | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print("tinyllm: " + " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _dispatch(argv: list[str]) -> None:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return
+    if argv[0] == "--version":
+        from tinyllm_jax import __version__
+        print(__version__)
+        return
+    words = 2 if argv[0] == "corpus" else 1
+    name = " ".join(argv[:words])
+    if name in ("corpus", "corpus --help", "corpus -h"):
+        print("\n".join(line for line in _overview().splitlines() if line.startswith("  corpus")))
+        return
+    if name not in COMMANDS:
+        raise errors.unknown("command", name, COMMANDS)
+    run, define = COMMANDS[name]
+    values = _parse(f"tinyllm {name}", argv[words:], run, define)
+    if values is not None:
+        run(values)
+
+
+def _overview() -> str:
+    lines = [f"  {name:16}{run.__doc__.splitlines()[0]}" for name, (run, _) in COMMANDS.items()]
+    return "\n".join(["usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)", "", *lines])
+
+
+def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flags.FlagValues | None:
+    """The command's flags; None when its help was asked for and printed."""
+    values = flags.FlagValues()
+    needed = define(values, [usage, *argv]) or ()
+    if {"--help", "-h", "-help"} & set(argv):
+        print(_help(usage, run, values, needed))
+        return None
+    try:
+        rest = values([usage, *argv])[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as e:
+        raise UserError(_reason(e)) from e
+    if rest:
+        raise UserError(f"unexpected argument '{rest[0]}'; see {usage} --help")
+    for name in needed:
+        if not values[name].value:
+            raise UserError(f"--{name} is needed ({values[name].help}); see {usage} --help")
+    return values
+
+
+def _reason(e: BaseException) -> str:
+    """One line for what absl or ml_collections found wrong; a `UserError` inside a config file keeps its words."""
+    while e is not None:
+        if isinstance(e, UserError):
+            return str(e)
+        last, e = e, e.__cause__ or e.__context__
+    return str(last.args[0] if isinstance(last, KeyError) and last.args else last)
+
+
+def _help(usage: str, run: Callable, values: flags.FlagValues, needed: Sequence[str]) -> str:
+    lines = [f"usage: {usage} --flags", "", *[line.removeprefix("    ") for line in run.__doc__.strip().splitlines()], ""]
+    for name in values:
+        flag = values[name]
+        default = "needed" if name in needed else "" if flag.default in (None, "", []) else f"default {flag.default_as_str}"
+        lines.append(f"  --{name:14}{flag.help}{f' ({default})' if default else ''}")
+    return "\n".join(lines)
+
+
+def _devices(distributed: bool = False) -> None:
+    """Imports jax quietly; with `distributed`, joins the processes of one run."""
+    import logging
+
+    import jax
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    if not distributed:
+        return
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = [os.environ.get(name) for name in names]
+    try:
+        # Without these, jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
+        jax.distributed.initialize(*([given[0], int(given[1]), int(given[2])] if all(given) else []))
+    except (ValueError, RuntimeError) as e:
+        raise UserError(f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}") from e
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Corpus.
+
+
+def _define_import(values, argv):
+    flags.DEFINE_string("released", "", "the directory of the authors' files: DIR/TASK/TASK_train.json, ...", values)
+    flags.DEFINE_string("task", "", "the task", values)
+    flags.DEFINE_string("out", "", "the corpus to write", values)
+    return "released", "task", "out"
+
+
+def corpus_import(values) -> None:
+    """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
+    from tinyllm_jax.corpus import released, report
+
+    manifest = released.import_released(Path(values.released), values.task, Path(values.out))
+    print(report.format_report(manifest.report))
+    print(f"wrote {values.out}")
+
+
+def _define_build(values, argv):
+    flags.DEFINE_string("task", "", "the task", values)
+    flags.DEFINE_string("source", "", "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
+                        "puzzles: train=N,level=N,seed=N", values)
+    flags.DEFINE_multi_string("log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values)
+    flags.DEFINE_string("out", "", "the corpus to write", values)
+    return "task", "log", "out"
+
+
+def corpus_build(values) -> None:
+    """Joins the teachers' logs with their questions by content, reports on them, writes a corpus."""
+    from tinyllm_jax.corpus import build, report
+
+    logs = []
+    for path in map(Path, values.log):
+        found = sorted(path.glob("*.tfrecord")) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            raise UserError(f"{path} holds no log (*.tfrecord); run tinyllm teach --out {path} first")
+        logs += found
+    manifest = build.build(values.task, tasks.load(values.task, values.source), logs, Path(values.out))
+    print(report.format_report(manifest.report))
+    print(f"wrote {values.out}")
+
+
+def _define_inspect(values, argv):
+    flags.DEFINE_string("corpus", "", "the corpus", values)
+    flags.DEFINE_bool("json", False, "print JSON", values)
+    flags.DEFINE_integer("sample", 2, "questions to show of each split", flag_values=values, lower_bound=0)
+    return ("corpus",)
+
+
+def corpus_inspect(values) -> None:
+    """Prints a sample of a corpus and its statistics."""
+    from tinyllm_jax.corpus import inspect
+
+    print(inspect.inspect(Path(values.corpus), values.json, values.sample))
+
+
+def _define_verify(values, argv):
+    flags.DEFINE_string("corpus", "", "the corpus", values)
+    return ("corpus",)
+
+
+def corpus_verify(values) -> None:
+    """Checks every byte of a corpus; names the first damaged shard and exits with 2."""
+    from tinyllm_jax.corpus import verify
+
+    manifest = verify.verify(Path(values.corpus))
+    shards = sum(map(len, manifest.splits.values()))
+    print(f"{values.corpus} is whole: {shards} shard(s), fingerprint {manifest.fingerprint[:16]}")
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Teachers.
+
+
+def _define_teach(values, argv):
+    flags.DEFINE_string("task", "", "the task", values)
+    flags.DEFINE_string("source", "", "where the questions come from, as in corpus build", values)
+    flags.DEFINE_list("teachers", [], "the teachers' names, separated by commas", values)
+    flags.DEFINE_list("splits", ["train"], "the splits to write rationales for", values)
+    flags.DEFINE_integer("seed", 0, "the seed of the in-context examples", flag_values=values)
+    flags.DEFINE_string("out", "", "the directory of the logs, one per teacher; an interrupted job goes on there", values)
+    return "task", "teachers", "out"
+
+
+def teach(values) -> None:
+    """Has teachers write rationales into append-only logs; started again, goes on where it stopped."""
+    from tinyllm_jax.teachers import job
+
+    job.teach(values.task, values.source, values.teachers, Path(values.out), tuple(values.splits), values.seed)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Training.
+
+
+def _define_train(values, argv):
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; "
+                                    "override a field by --config.optimizer.learning_rate=1e-4",
+                                    flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("corpus", "", "the corpus to learn from", values)
+    flags.DEFINE_string("workdir", "", "where the run keeps everything; the same one goes on with a stopped run", values)
+    flags.DEFINE_bool("distributed", False, "this is one of several processes of one run, as on every worker of a TPU pod",
+                      values)
+    flags.DEFINE_bool("allow_changed", False, "go on though the corpus, tokenizer, objective or student changed", values)
+    return "config", "corpus", "workdir"
+
+
+def train(values) -> None:
+    """Trains a student on a corpus, or goes on with a run that was stopped."""
+    if values.config.task not in tasks.TASKS:
+        raise errors.unknown("task", values.config.task, tasks.TASKS)
+    _devices(values.distributed)
+    from tinyllm_jax.training import loop
+
+    done = loop.train(values.config, Path(values.corpus), Path(values.workdir), values.allow_changed)
+    rate = "" if done.questions_per_second is None else f"  {done.questions_per_second:,.1f} questions/s"
+    best = "" if done.best_step is None else f"  best validation accuracy {100 * done.best_accuracy:.1f} % at step {done.best_step:,}"
+    print(f"step {done.step:,} of {done.steps:,}  {done.seconds:,.1f} s in steps{rate}  {done.compiled} shapes compiled  "
+          f"padding {100 * (1 - done.useful['both']):.0f} %{best}")
+    if done.step < done.steps:
+        sys.exit(3)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Evaluation.
+
+
+def _define_student(values):
+    flags.DEFINE_multi_string("workdir", [], "the workdir of a run, or NAME=DIR; may be given again", values)
+    flags.DEFINE_string("step", "best", "the checkpoint: best (on validation), last, or a step", values)
+    flags.DEFINE_string("student", "", "instead of a workdir: a Hugging Face T5, by hub name or directory", values)
+    flags.DEFINE_string("task", "", "with --student: the task", values)
+    flags.DEFINE_string("corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values)
+    flags.DEFINE_enum("split", "validation", tasks.SPLITS, "the split", flag_values=values)
+    flags.DEFINE_integer("questions", 0, "the first n questions; 0: all", flag_values=values, lower_bound=0)
+    flags.DEFINE_integer("batch_size", 32, "questions computed together", flag_values=values, lower_bound=1)
+
+
+def _define_evaluate(values, argv):
+    _define_student(values)
+    flags.DEFINE_integer("max_answer", 64, "tokens of a generated answer", flag_values=values, lower_bound=1)
+    flags.DEFINE_string("out", "", "with --student: where to write the results; a workdir keeps its own", values)
+    flags.DEFINE_string("report", "", "an HTML page to write", values)
+
+
+def evaluate(values) -> None:
+    """Scores students by choice likelihood and by the answers that they write, from a checkpoint alone."""
+    _devices()
+    from tinyllm_jax.evaluation import page, report, results, score
+
+    reports, opened = [], _open(values)
+    for student in opened:
+        questions = student.questions(values.split, values.questions)
+        result = score.evaluate(
+            student.config, student.params, student.tokenizer, questions, prefix=student.prefixes["answer"],
+            max_input=student.input_length, max_answer=values.max_answer, batch_size=values.batch_size,
+            train_questions=student.questions("train"), step=student.step)
+        out = Path(values.out) if values.out else student.workdir and (
+            student.workdir / "evaluation" / f"{values.split}-{student.step}")
+        if out:
+            results.write(out, result)
+            print(f"wrote {out}")
+        reports.append(report.StudentReport(student.name, result, student.metrics, student.about))
+    print(report.table(reports))
+    if values.report:
+        questions = opened[0].questions(values.split, 3)
+        samples = [report.Sample(q, {}) for q in questions]
+        for student in opened:
+            for target in student.teachers:
+                for sample, (_, text) in zip(samples, student.write(questions, target, 128, values.batch_size)):
+                    sample.rationales.setdefault(student.name, {})[target] = text
+        results.write_text(values.report, page.html_page(f"TinyLLM on {reports[0].result.task}", reports, samples))
+        print(f"wrote {values.report}")
+
+
+def _define_predict(values, argv):
+    _define_student(values)
+    flags.DEFINE_string("target", "answer", "what to write: answer, or a teacher whose rationales it learned", values)
+    flags.DEFINE_integer("max_tokens", 128, "tokens of a text", flag_values=values, lower_bound=1)
+    flags.DEFINE_string("out", "", "the JSONL file to write", values)
+    return ("out",)
+
+
+def predict(values) -> None:
+    """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
+    _devices()
+    from tinyllm_jax.evaluation import results
+
+    opened = _open(values)
+    if len(opened) > 1:
+        raise UserError("predict takes one --workdir; run it once for each")
+    (student,) = opened
+    questions = student.questions(values.split, values.questions)
+    texts = student.write(questions, values.target, values.max_tokens, values.batch_size)
+    results.write_texts(values.out, values.target, texts)
+    print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """A student to look at, whether trained here or not."""
+
+    name: str
+    config: object
+    params: dict
+    tokenizer: object
+    corpus: object
+    prefixes: dict
+    input_length: int
+    step: int | None = None
+    workdir: pathlib.Path | None = None
+    metrics: tuple = ()
+    about: str = ""
+
+    @property
+    def teachers(self) -> list[str]:
+        return [target for target in self.prefixes if target != "answer"]
+
+    def questions(self, split: str, count: int = 0) -> list:
+        return [row.question for row in self.corpus.some_rows(split)][:count or None]
+
+    def write(self, questions, target: str, max_tokens: int, batch_size: int) -> list[tuple[str, str]]:
+        from tinyllm_jax.evaluation import predict
+
+        if target not in self.prefixes:
+            raise errors.unknown("target", target, self.prefixes)
+        return predict.predict(self.config, self.params, self.tokenizer, questions, self.prefixes[target],
+                               self.input_length, max_tokens, batch_size)
+
+
+def _open(values) -> list[_Opened]:
+    if bool(values.workdir) == bool(values.student):
+        raise UserError("give either --workdir (a run), or --student with --task and --corpus")
+    return [_open_student(values)] if values.student else [_open_workdir(values, w) for w in values.workdir]
+
+
+def _open_workdir(values, named: str) -> _Opened:
+    from tinyllm_jax.corpus.store import Corpus
+    from tinyllm_jax.training import metrics, restore
+
+    name, _, directory = named.rpartition("=")
+    workdir = Path(directory)
+    trained = restore.restore(workdir, values.step)
+    config = trained.config
+    corpus = Corpus(values.corpus or trained.corpus, task=config.task)
+    teachers = list(config.objective.teachers)
+    about = f"{config.student.name}, {' + '.join(['answers', *teachers])}, {config.steps:,} steps of {config.batch_size}, seed {config.seed}"
+    kind = "multi-teacher student" if teachers else "answers-only student"
+    return _Opened(name or (kind if len(values.workdir) == 1 else workdir.name), trained.student, trained.params,
+                   trained.tokenizer, corpus, config.objective.prefixes.to_dict(),
+                   config.lengths.input or tasks.MAX_INPUT[config.task], trained.step, workdir,
+                   tuple(metrics.read(workdir / "metrics.jsonl")), about)
+
+
+def _open_student(values) -> _Opened:
+    from tinyllm_jax.corpus.store import Corpus
+    from tinyllm_jax.student import hf, inputs
+    from tinyllm_jax.training.config import ANSWER, PREFIXES
+
+    if not values.task or not values.corpus:
+        raise UserError("--student needs --task and --corpus")
+    corpus = Corpus(values.corpus, task=values.task)
+    config, params = hf.load_hf(values.student)
+    return _Opened(values.student, config, params, inputs.load_tokenizer(values.student), corpus,
+                   {ANSWER: PREFIXES[ANSWER]}, tasks.MAX_INPUT[values.task], about="not trained here")
+
+
+COMMANDS: dict[str, tuple[Callable, Callable]] = {
+    "corpus import": (corpus_import, _define_import),
+    "corpus build": (corpus_build, _define_build),
+    "corpus inspect": (corpus_inspect, _define_inspect),
+    "corpus verify": (corpus_verify, _define_verify),
+    "teach": (teach, _define_teach),
+    "train": (train, _define_train),
+    "evaluate": (evaluate, _define_evaluate),
+    "predict": (predict, _define_predict),
+}

@@ -1,0 +1,108 @@
+"""A row as bytes and back: a `tf.train.Example` whose fields TFDS knows by name.
+
+    id, task, context, question, answer    text
+    choices                                texts
+    rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling, forced, finish_reason,
+                                           tokens, weight, flags
+
+A teacher's column is there in every row; `present` is false where it wrote nothing, which is not the same as a
+rationale that is empty. `weight` is kept in single precision.
+Only the protocol buffer of `tensorflow_datasets` is used, not its `serialize_example` and `deserialize_example_np`:
+they need about six times as long, and the bytes of the first change from process to process.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.tasks.question import Question
+
+QUESTION_TEXTS = ("id", "task", "context", "question", "answer")
+TEXTS = ("text", "model", "revision", "prompt_hash", "sampling", "finish_reason")
+MISSING = Rationale(text="", teacher="", weight=0.0)
+
+
+def features(teachers: Sequence[str]):
+    """The `tfds.features.FeaturesDict` of a corpus with these teachers."""
+    import numpy as np
+    from tensorflow_datasets import features as tfds
+
+    column = {name: tfds.Text() for name in TEXTS} | {
+        "present": np.bool_, "forced": np.bool_, "tokens": np.int64, "weight": np.float32,
+        "flags": tfds.Sequence(tfds.Text()),
+    }
+    texts = {name: tfds.Text() for name in QUESTION_TEXTS}
+    return tfds.FeaturesDict(
+        texts | {"choices": tfds.Sequence(tfds.Text()), "rationales": {teacher: column for teacher in teachers}})
+
+
+def encode(row: Row, teachers: Sequence[str]) -> bytes:
+    """The payload of a row: equal rows give equal bytes, in every process.
+
+    Raises:
+      UserError: a text is not valid Unicode (it holds half of a surrogate pair).
+    """
+    example = tf_example_pb2.Example()
+    fields = example.features.feature  # filling it in place is three times as fast as building it from Feature objects
+    question = row.question
+    try:
+        for name in QUESTION_TEXTS:
+            _put_texts(fields[name], getattr(question, name))
+        _put_texts(fields["choices"], *question.choices)
+        for teacher in teachers:
+            _put_rationale(fields, f"rationales/{teacher}/", row.rationales.get(teacher))
+    except UnicodeEncodeError:
+        raise UserError(f"question '{question.id}' of {question.task} {question.split}, or a rationale of it, "
+                        f"holds half of a surrogate pair; write it as valid UTF-8") from None
+    return example.SerializeToString(deterministic=True)
+
+
+def _put_rationale(fields: Any, column: str, rationale: Rationale | None) -> None:
+    stored = rationale or MISSING
+    for name in TEXTS:
+        _put_texts(fields[column + name], getattr(stored, name))
+    _put_texts(fields[column + "flags"], *stored.flags)
+    fields[column + "present"].int64_list.value.append(int(rationale is not None))
+    fields[column + "forced"].int64_list.value.append(int(stored.forced))
+    fields[column + "tokens"].int64_list.value.append(stored.tokens)
+    fields[column + "weight"].float_list.value.append(stored.weight)
+
+
+def _put_texts(field: Any, *texts: str) -> None:
+    field.bytes_list.SetInParent()  # so that no texts at all is a list too
+    field.bytes_list.value.extend([text.encode() for text in texts])
+
+
+def single(value: float) -> float:
+    """The nearest number in single precision: what a corpus gives back for `value`."""
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+def decode(payload: bytes, split: str, teachers: Sequence[str]) -> Row:
+    """The row in a payload; raises `ValueError` unless it has every field of a corpus with these teachers."""
+    try:
+        fields = tf_example_pb2.Example.FromString(payload).features.feature
+        texts = {name: fields[name].bytes_list.value[0].decode() for name in QUESTION_TEXTS}
+        choices = tuple(choice.decode() for choice in fields["choices"].bytes_list.value)
+        question = Question(split=split, choices=choices, **texts)
+        columns = ((teacher, f"rationales/{teacher}/") for teacher in teachers)
+        return Row(question, {teacher: _decode_rationale(fields, column, teacher) for teacher, column in columns
+                              if fields[column + "present"].int64_list.value[0]})
+    except (DecodeError, IndexError) as error:
+        raise ValueError(f"not a row of a corpus: {error}") from None
+
+
+def _decode_rationale(fields: Any, column: str, teacher: str) -> Rationale:
+    texts = {name: fields[column + name].bytes_list.value[0].decode() for name in TEXTS}
+    return Rationale(
+        teacher=teacher,
+        forced=bool(fields[column + "forced"].int64_list.value[0]),
+        tokens=fields[column + "tokens"].int64_list.value[0],
+        weight=fields[column + "weight"].float_list.value[0],
+        flags=tuple(flag.decode() for flag in fields[column + "flags"].bytes_list.value),
+        **texts)

@@ -1,0 +1,85 @@
+"""One row of a rationale log: a finished generation, with everything that a corpus records of how it came to be.
+
+Teachers write these rows, `corpus build` reads them; both know them only by this file. A row is one TFRecord payload
+(`corpus/tfrecord.py`) holding canonical JSON: sorted keys, no spaces, UTF-8.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from tinyllm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class LogRow:
+    """What one teacher wrote about one question.
+
+    Attributes:
+      key: the row's identity, from `row_key`; a log holds each key once.
+      question_id, task, split: the question's, as in `tasks.Question`.
+      question_key: `Question.key`, the hash of the question's content.
+      teacher: the teacher's name, a column of the corpus.
+      model, revision: the model that wrote it and its revision ("" when it has none).
+      prompt_hash: sha256 of the prompt *template* (the key covers the whole prompt text).
+      sampling: the sampling parameters as JSON with sorted keys.
+      seed: the seed of the in-context examples and of the sampling.
+      forced: whether the teacher was shown the gold answer.
+      text: the rationale.
+      finish_reason: "stop", "length" or "unknown".
+      prompt_tokens, tokens: tokens read and written, by the teacher's own tokenizer (-1 when it has none).
+      seconds: how long the generation took.
+    """
+
+    key: str
+    question_id: str
+    question_key: str
+    task: str
+    split: str
+    teacher: str
+    model: str
+    revision: str
+    prompt_hash: str
+    sampling: str
+    seed: int
+    forced: bool
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    tokens: int
+    seconds: float
+
+    def to_bytes(self) -> bytes:
+        """The payload: canonical JSON, so equal rows are equal bytes."""
+        return canonical(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "LogRow":
+        """The row in a payload; raises `UserError` unless it has exactly the fields above, each of its type."""
+        try:
+            row = cls(**json.loads(payload))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"not a row of a rationale log ({error}): {payload[:80]!r}") from None
+        for field in dataclasses.fields(cls):
+            if type(getattr(row, field.name)) is not field.type:
+                raise UserError(f"not a row of a rationale log: '{field.name}' should be {field.type.__name__}, "
+                                f"is {getattr(row, field.name)!r}")
+        return row
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling per value: sorted keys, no spaces, characters as they are."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def row_key(question_key: str, question_id: str, split: str, teacher: str, prompt: str, sampling: str,
+            seed: int) -> str:
+    """The identity of a generation: sha256 of all that decides its text.
+
+    The question's id and split are part of it beside its content, so that a question that occurs twice in a dataset
+    has two rows.
+    """
+    prompt_sha = hashlib.sha256(prompt.encode()).hexdigest()
+    parts = [question_key, question_id, split, teacher, prompt_sha, sampling, seed]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()

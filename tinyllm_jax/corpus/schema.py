@@ -1,0 +1,44 @@
+"""One row of a corpus: a question and, per teacher, its rationale with provenance."""
+
+import dataclasses
+
+from tinyllm_jax.tasks.question import Question
+
+
+@dataclasses.dataclass(frozen=True)
+class Rationale:
+    """What one teacher wrote about one question, and how it came to be.
+
+    Attributes:
+      text: the rationale.
+      teacher: the teacher's name, `[a-z0-9][a-z0-9._-]*`: a column of the corpus and a target of the student.
+      model: the model that wrote it (a hub name or path; "" when not known).
+      revision: the model's revision ("" when not known).
+      prompt_hash: sha256 of the prompt template ("" when not known).
+      sampling: the sampling parameters as JSON with sorted keys ("{}" when not known).
+      forced: whether the teacher was shown the gold answer.
+      finish_reason: "stop", "length", or "unknown".
+      tokens: tokens that the teacher generated (-1 when not known).
+      weight: the row's weight in the objective; 0 keeps it out of training.
+      flags: quality flags, sorted, e.g. ("echo", "unterminated").
+    """
+
+    text: str
+    teacher: str
+    model: str = ""
+    revision: str = ""
+    prompt_hash: str = ""
+    sampling: str = "{}"
+    forced: bool = True
+    finish_reason: str = "unknown"
+    tokens: int = -1
+    weight: float = 1.0
+    flags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A question and its rationales by teacher name; a missing rationale has no entry."""
+
+    question: Question
+    rationales: dict[str, Rationale]

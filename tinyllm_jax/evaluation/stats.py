@@ -1,0 +1,140 @@
+"""What an accuracy is worth: its interval, the baselines beside it, and the test that compares two students."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.tasks import Question
+
+Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """`correct` of `n` questions answered right; `rate`, `low` and `high` are fractions in [0, 1]."""
+
+    correct: int
+    n: int
+
+    @property
+    def rate(self) -> float:
+        """The fraction answered right."""
+        return self.correct / self.n
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval."""
+        return wilson(self.correct, self.n)[0]
+
+    @property
+    def high(self) -> float:
+        """The upper end of the 95 % interval."""
+        return wilson(self.correct, self.n)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority:
+    """The line of a student that always gives the training split's commonest answer.
+
+    Attributes:
+      rule: "text" (the same answer text each time) or "position" (the same choice each time).
+      answer: the text, or the choice's letter as "(a)".
+      accuracy: how that does on the evaluated split.
+    """
+
+    rule: str
+    answer: str
+    accuracy: Accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired:
+    """Two students on the same `n` questions, and the exact p-value that they differ by chance alone.
+
+    Attributes:
+      first_only: questions that only the first student answered right.
+      second_only: questions that only the second answered right.
+      n: all questions.
+      p: the two-sided p-value of `mcnemar`.
+    """
+
+    first_only: int
+    second_only: int
+    n: int
+    p: float
+
+    @property
+    def points(self) -> float:
+        """How far the first is ahead of the second, in percentage points (negative: behind)."""
+        return 100 * (self.first_only - self.second_only) / self.n
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion, as fractions.
+
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22; without
+    continuity correction, as Newcombe (1998) method 3. It stays inside [0, 1] and is honest for small n.
+
+    Raises:
+      UserError: when `n` is 0.
+    """
+    if n == 0:
+        raise UserError("no question was answered, so there is no accuracy; evaluate a split that has questions")
+    rate, z2 = correct / n, Z95 * Z95
+    centre = rate + z2 / (2 * n)
+    half = Z95 * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    # At 0 and n the bound is 0 or 1 exactly; rounding would leave it a hair outside.
+    low = 0.0 if correct == 0 else (centre - half) / (1 + z2 / n)
+    high = 1.0 if correct == n else (centre + half) / (1 + z2 / n)
+    return low, high
+
+
+def chance(questions: Sequence[Question]) -> float:
+    """The expected accuracy of picking a choice at random: the mean of 1 / (number of choices)."""
+    return sum(1 / len(question.choices) for question in questions) / len(questions)
+
+
+def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majority | None:
+    """The commonest answer of `train`, given to every one of `questions`; None when `train` is empty.
+
+    Where every training question offers the same choices (yes / no / maybe) the commonest answer is a *text*;
+    anywhere else a text hardly recurs, and it is a *position*. A question without that text or position counts as
+    answered wrong. Of equally common answers the first in the alphabet, or the first position, is taken.
+    """
+    if not train:
+        return None
+    if len({frozenset(question.choices) for question in train}) == 1:
+        text = _commonest(question.answer for question in train)
+        return Majority("text", text, Accuracy(sum(q.answer == text for q in questions), len(questions)))
+    position = _commonest(question.gold for question in train)
+    right = sum(question.gold == position for question in questions)
+    return Majority("position", f"({chr(ord('a') + position)})", Accuracy(right, len(questions)))
+
+
+def _commonest(values):
+    counts = collections.Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """The exact two-sided McNemar p-value of two students that answered the same questions.
+
+    Under "no difference" each question that just one of them got right is a fair coin's toss: the p-value is twice the
+    lower tail of Binomial(first_only + second_only, 1/2), at most 1. McNemar (1947), Psychometrika 12; the exact form
+    as in statsmodels' `mcnemar(exact=True)`.
+    """
+    tosses = first_only + second_only
+    tail = ways = 1  # of no head; in whole numbers, exact however many questions there are
+    for heads in range(1, min(first_only, second_only) + 1):
+        ways = ways * (tosses - heads + 1) // heads
+        tail += ways
+    return min(1.0, 2 * tail / 2**tosses)
+
+
+def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
+    """Compares two students from whether each got question i right; both sequences have the same order and length."""
+    first_only = sum(a and not b for a, b in zip(first, second, strict=True))
+    second_only = sum(b and not a for a, b in zip(first, second, strict=True))
+    return Paired(first_only, second_only, len(first), mcnemar(first_only, second_only))

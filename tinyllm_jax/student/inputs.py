@@ -1,0 +1,134 @@
+"""Text to token ids: tokenizers, the student's prompt, and truncation that is counted and cuts only the context.
+
+A question is written as in the paper, `<prefix>: <question>\\nAnswer Choices:\\n(a) …\\n(b) …`, with the context,
+where there is one, in front of the question and joined to it by " \\n " as in the released data. T5's tokenizer
+splits on white space, so it drops the newlines, and a text's ids are its pieces' ids put together.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import string
+from collections.abc import Sequence
+
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.student.config import EOS_ID, PAD_ID
+from tinyllm_jax.tasks.question import Question
+
+_BYTE_OFFSET = 3  # ByT5: ids 0, 1, 2 are pad, end and unknown; byte b is b + 3
+
+
+def load_tokenizer(name_or_dir: str | os.PathLike):
+    """A tokenizer: "byte" for ByT5's (nothing is downloaded), else a local directory or a hub name.
+
+    Raises:
+      UserError: there is none, or its pad and end-of-sequence ids are not T5's 0 and 1.
+    """
+    import transformers
+
+    if str(name_or_dir) == "byte":
+        return transformers.ByT5Tokenizer()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(name_or_dir), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        reason = " ".join(str(e).split())[:200]
+        raise UserError(f"cannot load a tokenizer from '{name_or_dir}' (give 'byte', a directory with "
+                        f"tokenizer.json, or a hub name): {reason}") from e
+    if (tokenizer.pad_token_id, tokenizer.eos_token_id) != (PAD_ID, EOS_ID):
+        raise UserError(f"the tokenizer '{name_or_dir}' is not a T5 tokenizer: its pad and end ids are "
+                        f"{tokenizer.pad_token_id} and {tokenizer.eos_token_id}, not {PAD_ID} and {EOS_ID}")
+    return tokenizer
+
+
+def save_tokenizer(tokenizer, directory: str | os.PathLike) -> None:
+    """Writes a tokenizer's files, so that `load_tokenizer(directory)` gives an equal one."""
+    pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(str(directory))
+
+
+def fingerprint(tokenizer) -> str:
+    """sha256 of the vocabulary and of a probe's ids: equal for tokenizers that read text alike."""
+    probe = "Answer Choices:\n(a) naïve  Ünïcode ﬁ½ 漢字 \t 3,141 don't"
+    content = json.dumps([sorted(tokenizer.get_vocab().items()), _ids(tokenizer, [probe])])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def question_text(question: Question) -> tuple[str, str]:
+    """The context, which may be cut, and the question with its lettered choices, which may not."""
+    if len(question.choices) > len(string.ascii_lowercase):
+        raise UserError(f"question '{question.id}' of {question.task} has {len(question.choices)} choices; "
+                        "they are lettered a to z, so 26 is the most")
+    choices = "".join(f"\n({letter}) {text}" for letter, text in zip(string.ascii_lowercase, question.choices))
+    return question.context, f"{question.question}\nAnswer Choices:{choices}"
+
+
+def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: int) -> int:
+    """`length`, or more where the longest question with its choices, without any context, needs more tokens."""
+    (head,) = _ids(tokenizer, [f"{prefix}: "])
+    _, tails = _pieces(tokenizer, tuple(questions))
+    return max([length, *(len(head) + len(tail) + 1 for tail in tails)])
+
+
+def encode_questions(tokenizer, questions: Sequence[Question], prefix: str,
+                     max_length: int) -> tuple[list[list[int]], list[int]]:
+    """Token ids of many questions, each ending in the end-of-sequence id.
+
+    Args:
+      tokenizer: from `load_tokenizer`.
+      questions: any number.
+      prefix: the target's word, e.g. "predict"; ": " is put after it.
+      max_length: the most tokens per question, with the end. What is too long loses the end of its context.
+
+    Returns:
+      The ids of each question, and how many context tokens each lost (0: it is whole).
+
+    Raises:
+      UserError: a question does not fit even without its context. Its question and choices are never cut.
+    """
+    (head,) = _ids(tokenizer, [f"{prefix}: "])
+    contexts, tails = _pieces(tokenizer, tuple(questions))
+    needs = [len(head) + len(tail) + 1 for tail in tails]
+    _check_fit(questions, needs, max_length)
+    kept = [context[:max_length - need] for context, need in zip(contexts, needs)]
+    rows = [head + context + tail + [EOS_ID] for context, tail in zip(kept, tails)]
+    return rows, [len(context) - len(keep) for context, keep in zip(contexts, kept)]
+
+
+# Every target asks for the same questions, behind another prefix.
+@functools.lru_cache(maxsize=2)
+def _pieces(tokenizer, questions: tuple[Question, ...]) -> tuple[list[list[int]], list[list[int]]]:
+    """The ids of each question's context, and of the rest of it."""
+    texts = [question_text(question) for question in questions]
+    tails = _ids(tokenizer, [f" \n {text}" if context else text for context, text in texts])
+    return _ids(tokenizer, [context for context, _ in texts]), tails
+
+
+def _check_fit(questions: Sequence[Question], needs: Sequence[int], max_length: int) -> None:
+    long = sum(need > max_length for need in needs)
+    if long:
+        need, question = max(zip(needs, questions), key=lambda pair: pair[0])
+        raise UserError(f"{long} of {len(questions)} questions of {question.task} are longer than the input length "
+                        f"{max_length} without any context, and a question is never cut; the longest, '{question.id}', "
+                        f"needs {need} tokens: raise the input length to {need}")
+
+
+def encode_targets(tokenizer, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], list[int]]:
+    """Token ids of many targets, and how many tokens each lost at its end.
+
+    A cut target ends in the end-of-sequence id too, as Hugging Face's truncation has it.
+    """
+    whole = _ids(tokenizer, texts)
+    return [ids[:max_length - 1] + [EOS_ID] for ids in whole], [max(len(ids) + 1 - max_length, 0) for ids in whole]
+
+
+def _ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text, without the end-of-sequence id."""
+    import transformers
+
+    if isinstance(tokenizer, transformers.ByT5Tokenizer):  # the same ids, about 100 times faster
+        return [[byte + _BYTE_OFFSET for byte in text.encode()] for text in texts]
+    if not texts:
+        return []
+    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]

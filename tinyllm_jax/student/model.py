@@ -1,0 +1,211 @@
+"""The whole T5, and its functional core: `init_params`, `encode`, `decode`, `apply`.
+
+Outside this file a student is a `StudentConfig` and a nested dict of float32 arrays, whose paths read like
+`encoder/layers/self_attention/q/kernel` (the leading axis of everything under `layers` is the layer). NNX modules
+live only while a function is traced, so a jitted step costs no Python.
+
+Token ids are int32; 0 pads, and is masked in the questions. Targets need no mask: the decoder is causal, and what
+stands after a target's end does not reach its tokens.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tinyllm_jax.student.config import PAD_ID, StudentConfig
+from tinyllm_jax.student.layers import (
+    MASKED, DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack)
+
+
+class Encoder(nnx.Module):
+    """Encoder layers, their relative-position table, and the last norm."""
+
+    def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.relative_bias = _relative_table(config, rngs)
+        self.layers = stack(lambda rngs: EncoderLayer(config, rngs), config.num_layers, rngs)
+        self.final_norm = RMSNorm(config)
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Embedded questions (B, Le, d_model) to the same; `mask` is (B, 1, 1, Le), 0 or `MASKED`."""
+        config = self.config
+        first, middle, last = split_key(key, 3)
+        bias = mask + _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
+
+        def body(layer, x, keys):
+            return layer(x, bias, keys), None
+
+        x = dropout(x, config.dropout_rate, first)
+        x, _ = scan(config, self.layers, body, x, split_key(middle, EncoderLayer.DROPOUTS, config.num_layers))
+        return dropout(self.final_norm(x), config.dropout_rate, last)
+
+
+class Decoder(nnx.Module):
+    """Decoder layers, their relative-position table, and the last norm."""
+
+    def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.relative_bias = _relative_table(config, rngs)
+        self.layers = stack(lambda rngs: DecoderLayer(config, rngs), config.num_decoder_layers, rngs)
+        self.final_norm = RMSNorm(config)
+
+    def bias(self, length: int) -> jax.Array:
+        """Positions and causal mask of self-attention over `length` tokens, float32 (1, H, length, length)."""
+        causal = jnp.where(jnp.tri(length, dtype=bool), 0.0, MASKED)
+        return causal + _relative_bias(self.config, self.relative_bias[...], length, bidirectional=False)
+
+    def __call__(self, x, encoded, mask, key=None) -> jax.Array:
+        """Embedded targets (N, Ld, d_model) over encoded questions (B, Le, d_model); returns as `x`."""
+        config, bias = self.config, self.bias(x.shape[1])
+        first, middle, last = split_key(key, 3)
+
+        def body(layer, x, keys):
+            x, _ = layer(x, bias, layer.cross_attention.keys_values(encoded), mask, keys)
+            return x, None
+
+        x = dropout(x, config.dropout_rate, first)
+        keys = split_key(middle, DecoderLayer.DROPOUTS, config.num_decoder_layers)
+        x, _ = scan(config, self.layers, body, x, keys)
+        return dropout(self.final_norm(x), config.dropout_rate, last)
+
+    def cross(self, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Every layer's cross-attention keys and values, two of (layers, B, Le, H, D): computed once to decode."""
+        def body(layer, x):
+            return x, layer.cross_attention.keys_values(x)
+
+        return scan(self.config, self.layers, body, encoded)[1]
+
+    def step(self, x, bias, cross, mask, past, index) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """The next token of each row.
+
+        Args:
+          x: embedded, (B, 1, d_model).
+          bias: this position's row of `bias(Lk)`, (1, H, 1, Lk).
+          cross: as `cross` returns it.
+          mask: (B, 1, 1, Le).
+          past: keys and values so far, two of (layers, B, Lk, H, D).
+          index: the position of the token, a scalar.
+
+        Returns:
+          (B, 1, d_model) after the last norm, and `past` with this token in it.
+        """
+        def body(layer, x, cross, past):
+            return layer(x, bias, cross, mask, past=past, index=index)
+
+        x, new = scan(self.config, self.layers, body, x, cross, past)
+        # One token is written, into the carry of the caller's loop: the cache is never copied.
+        past = tuple(jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2) for old, now in zip(past, new))
+        return self.final_norm(x), past
+
+
+class T5(nnx.Module):
+    """Embedding, encoder, decoder and output projection. The embedding has this one owner."""
+
+    def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.d_model)))
+        self.encoder = Encoder(config, rngs)
+        self.decoder = Decoder(config, rngs)
+        if not config.tie_word_embeddings:
+            self.lm_head = Linear(config, "lm_head", config.d_model, config.vocab_size, config.d_model**-0.5, rngs)
+
+    def embed(self, ids: jax.Array) -> jax.Array:
+        """(..., L) ids to (..., L, d_model), in the compute dtype."""
+        return self.embedding[...][ids].astype(self.config.dtype)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """(..., d_model) to float32 (..., vocab_size)."""
+        if self.config.tie_word_embeddings:
+            x, kernel = x * jnp.asarray(self.config.d_model**-0.5, x.dtype), self.embedding[...].T
+        else:
+            kernel = self.lm_head.kernel[...]
+        return jnp.dot(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+def _relative_table(config: StudentConfig, rngs: nnx.Rngs) -> nnx.Param:
+    shape = (config.relative_attention_num_buckets, config.num_heads)
+    return nnx.Param(config.d_model**-0.5 * jax.random.normal(rngs.params(), shape))
+
+
+def _relative_bias(config: StudentConfig, table: jax.Array, length: int, bidirectional: bool) -> jax.Array:
+    """float32 (1, H, length, length): the table's value for each pair of query and key."""
+    position = jnp.arange(length)
+    buckets = relative_buckets(position[None, :] - position[:, None], bidirectional,
+                               config.relative_attention_num_buckets, config.relative_attention_max_distance)
+    return table[buckets].transpose(2, 0, 1)[None]
+
+
+@functools.lru_cache(maxsize=None)
+def _abstract(config: StudentConfig):
+    """The module's structure, and its parameters' shapes as a nested dict; nothing is computed."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(params=0))))
+    return graph, nnx.to_pure_dict(state)
+
+
+def bind(config: StudentConfig, params: dict) -> T5:
+    """The module with these parameters, for use while tracing."""
+    return nnx.merge(_abstract(config)[0], params)
+
+
+def question_mask(inputs: jax.Array) -> jax.Array:
+    """(B, Le) ids to float32 (B, 1, 1, Le): 0 where there is a token, `MASKED` where there is padding."""
+    return jnp.where(inputs == PAD_ID, MASKED, 0.0)[:, None, None, :]
+
+
+def param_shapes(config: StudentConfig) -> dict:
+    """The parameters as a nested dict of `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda leaf: leaf, _abstract(config)[1])
+
+
+def init_params(config: StudentConfig, key: jax.Array) -> dict:
+    """Random parameters, float32, from T5's initialisation (Mesh TensorFlow's, as in transformers' `_init_weights`).
+
+    The untied output projection is drawn with `d_model**-0.5`, as in T5X; with transformers' 1.0 the first logits
+    of a student that starts from nothing would be `d_model**0.5` too large.
+    """
+    return nnx.to_pure_dict(nnx.state(T5(config, nnx.Rngs(params=key)), nnx.Param))
+
+
+def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Encodes questions: ids (B, Le) to (B, Le, d_model), in the compute dtype.
+
+    Args:
+      config: the student's.
+      params: as `init_params` makes them.
+      inputs: int32, padded with 0 on the right.
+      key: a dropout key, or None for no dropout.
+    """
+    model = bind(config, params)
+    return model.encoder(model.embed(inputs), question_mask(inputs), key)
+
+
+def decode(config: StudentConfig, params: dict, targets_in: jax.Array, encoded: jax.Array, inputs: jax.Array,
+           key: jax.Array | None = None) -> jax.Array:
+    """The logits of every next token: float32 (N, Ld, vocab_size).
+
+    Args:
+      config: the student's.
+      params: as `init_params` makes them.
+      targets_in: int32 (N, Ld), the targets shifted right. N is B, or a multiple of it: then the N/B targets of
+        question b are rows b*N/B onward, and each question is attended to without being copied.
+      encoded: (B, Le, d_model), from `encode`.
+      inputs: int32 (B, Le), the questions, for their padding.
+      key: a dropout key, or None for no dropout.
+    """
+    model = bind(config, params)
+    return model.logits(model.decoder(model.embed(targets_in), encoded, question_mask(inputs), key))
+
+
+def apply(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs: jax.Array,
+          key: jax.Array | None = None) -> jax.Array:
+    """`encode`, then `decode`: float32 logits (N, Ld, vocab_size)."""
+    encoder_key, decoder_key = split_key(key, 2)
+    encoded = encode(config, params, inputs, encoder_key)
+    return decode(config, params, decoder_inputs, encoded, inputs, decoder_key)
+
+
+def shift_right(targets: jax.Array) -> jax.Array:
+    """Decoder inputs for targets (..., Ld): the start token (0), then all but the last target token."""
+    return jnp.concatenate([jnp.full_like(targets[..., :1], PAD_ID), targets[..., :-1]], axis=-1)

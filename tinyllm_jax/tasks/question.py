@@ -1,0 +1,60 @@
+"""The question: the one type that every other package shares."""
+
+import dataclasses
+import hashlib
+import json
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One multiple-choice question.
+
+    Attributes:
+      id: the dataset's own id, unique within its task and split.
+      task: the task's name, e.g. "obqa".
+      split: "train", "validation" or "test".
+      context: a passage that the question is about ("" for most tasks). Only this may be truncated.
+      question: the question itself.
+      choices: the choices' texts, in the order in which they are shown.
+      answer: the gold answer: one of `choices`, verbatim.
+    """
+
+    id: str
+    task: str
+    split: str
+    context: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+
+    @property
+    def gold(self) -> int:
+        """The index of the gold answer in `choices`."""
+        return self.choices.index(self.answer)
+
+    @property
+    def key(self) -> str:
+        """A content hash: equal for equal questions, whatever their id, split or row number."""
+        content = json.dumps([self.task, self.context, self.question, self.choices, self.answer], ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def problem(question: Question) -> str:
+    """What is wrong with a question, in a few words; "" when nothing is."""
+    texts = {"id": question.id, "context": question.context, "question": question.question, "answer": question.answer}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            return f"{name} is not a text: {value!r}"
+    if not question.id:
+        return "empty id"
+    if not question.question.strip():
+        return "empty question"
+    if len(question.choices) < 2:
+        return f"{len(question.choices)} choices; a question needs at least 2"
+    if not all(isinstance(choice, str) and choice.strip() for choice in question.choices):
+        return f"an empty choice, or one that is not a text: {list(question.choices)!r}"
+    if question.answer not in question.choices:
+        return f"the answer {question.answer!r} is not one of the choices {list(question.choices)!r}"
+    return ""

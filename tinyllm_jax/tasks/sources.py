@@ -1,0 +1,149 @@
+"""Reading published datasets, with Hugging Face `datasets` and with TensorFlow Datasets.
+
+Both give (split, row) pairs; a task's module turns a row into the fields of a `Question`. Script-based datasets no
+longer load in `datasets` 4 and later, so every hub name in this package is of parquet files.
+"""
+
+import collections
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.tasks.question import SPLITS, Question, problem
+
+Rows = Iterable[tuple[str, dict[str, Any]]]
+
+
+def hub_rows(name: str, config: str | None, revision: str | None, other: str = "") -> Iterator[tuple[str, dict]]:
+    """(split, row) of a dataset on the Hugging Face hub, or of a local copy of its files.
+
+    Args:
+      name, config, revision: the dataset on the hub.
+      other: another hub name, or a local directory of parquet or JSON files named after their splits
+        (with one sub-directory per config, as in a clone, or without).
+    """
+    import datasets
+
+    local = Path(other).expanduser()
+    if other and local.is_dir():
+        inside = local / config if config and (local / config).is_dir() else local
+        arguments = {"path": str(inside)}
+    elif other and (other.startswith((".", "/", "~")) or other.count("/") > 1):
+        raise UserError(f"no such directory: {other}")
+    else:
+        arguments = {"path": other or name, "name": config, "revision": None if other else revision}
+    try:
+        splits = datasets.load_dataset(**arguments)
+    except Exception as error:  # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"cannot load dataset {arguments['path']}: {reason}; a local copy can be read with "
+                        f"hf:DIRECTORY") from None
+    for split, rows in splits.items():
+        for row in rows:
+            yield split, row
+
+
+def tfds_rows(name: str, data_dir: str = "") -> Iterator[tuple[str, dict]]:
+    """(split, row) of a TFDS dataset, prepared in `data_dir` (TFDS's default directory when "").
+
+    Data that is not there yet is downloaded and stored as ArrayRecord, which needs no TensorFlow; data that was
+    prepared as TFRecord needs it. Values are Python's: bytes become str, class labels stay numbers.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+        if not builder.info.splits:
+            builder.download_and_prepare(file_format="array_record")
+            builder = tfds.builder(name, data_dir=data_dir or None)
+        splits = {split: _tfds_split(builder, split) for split in builder.info.splits}
+    except ModuleNotFoundError as error:
+        package = "tinyllm_jax[tf]" if error.name == "tensorflow" else error.name
+        raise UserError(f"TFDS dataset {name} needs {error.name} here: pip install '{package}'") from None
+    except Exception as error:  # the network's, the archive's, and TFDS's own
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"cannot load TFDS dataset {name}: {reason}") from None
+    for split, rows in splits.items():
+        for row in rows:
+            yield split, _plain(row)
+
+
+def _tfds_split(builder, split: str) -> Iterable[dict]:
+    if builder.info.file_format.value == "array_record":
+        return builder.as_data_source(split=split)
+    import tensorflow  # noqa: F401  TFDS would fail later, with a message that names no package
+
+    return builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
+
+
+def _plain(value: Any) -> Any:
+    """numpy's values as Python's, bytes as str, in nested dicts and arrays."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def questions(task: str, rows: Rows, convert: Callable[[dict], dict]) -> tuple[dict[str, list[Question]], list[str]]:
+    """The questions by split, and a line per split and reason for the rows that were left out.
+
+    Args:
+      task: the task's name.
+      rows: (split, row) pairs; a split that is none of `SPLITS` is left out, and counted.
+      convert: gives a row's `question`, `choices` and `answer`, and `context` and `id` where it has them. An answer of
+        None means that the label is not public; the id is the row's number where the dataset has no ids.
+
+    Raises:
+      UserError: no row at all could be used; the message holds the first row's problem.
+    """
+    splits, left_out, first = collections.defaultdict(dict), collections.Counter(), {}
+    seen = collections.Counter()
+    for split, row in rows:
+        index, seen[split] = seen[split], seen[split] + 1
+        question, wrong = _convert(task, split, index, row, convert)
+        if question and question.id in splits[split]:
+            wrong = ("id used twice", question.id)
+        if wrong:
+            left_out[split, wrong[0]] += 1
+            first.setdefault((split, wrong[0]), f"row {index}: {wrong[1]}")
+        else:
+            splits[split][question.id] = question
+    notes = [f"{split}: {count} of {seen[split]} rows left out: {reason} (first: {first[split, reason]})"
+             for (split, reason), count in left_out.items()]
+    good = {split: list(splits[split].values()) for split in SPLITS if splits.get(split)}
+    if not good:
+        raise UserError(f"{task}: no usable row in the source; {notes[0] if notes else 'it is empty'}")
+    return good, notes
+
+
+def _convert(task: str, split: str, index: int, row: dict, convert) -> tuple[Question | None, tuple[str, str] | None]:
+    """(the question or None, (reason, detail) or None)."""
+    if split not in SPLITS:
+        return None, ("a split that is not used", split)
+    try:
+        fields = {"id": str(index), "context": "", **convert(row)}
+    except KeyError as error:
+        return None, ("malformed", f"no field {error}; its fields are {', '.join(map(str, row))}")
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        return None, ("malformed", str(error))
+    if fields["answer"] is None:
+        return None, ("no public label", fields["id"])
+    question = Question(task=task, split=split, **{**fields, "choices": tuple(fields["choices"])})
+    wrong = problem(question)
+    return (None, ("malformed", wrong)) if wrong else (question, None)
+
+
+def say(task: str, notes: Iterable[str]) -> None:
+    """Prints what was left out, so that no row is lost in silence."""
+    for note in notes:
+        print(f"{task}: {note}", file=sys.stderr)
+
+
+def choice_of(key: str, labels: list[str], texts: list[str]) -> str | None:
+    """The text of the choice labelled `key`; None for an empty key, which is how a hidden label is published."""
+    return texts[labels.index(key)] if key else None

@@ -1,0 +1,94 @@
+"""The append-only log of what one teacher wrote about one task: a TFRecord file of `corpus.logrow.LogRow`s.
+
+A row is appended as soon as it is finished and reaches the operating system at once, so a killed process loses nothing
+that it had written; once a second, and at the end, the file is synced to the disk, for the case of a power cut. What an
+interrupted append leaves is cut off when the log is next opened. One process at a time may have a log open.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinyllm_jax.corpus import tfrecord
+from tinyllm_jax.corpus.logrow import LogRow
+from tinyllm_jax.errors import UserError
+
+
+def read(path: Path | str) -> Iterator[LogRow]:
+    """The rows of a log, in the order in which they were written; raises `UserError` where it is damaged."""
+    for index, payload in enumerate(tfrecord.read_records(path)):
+        try:
+            yield LogRow.from_bytes(payload)
+        except UserError as error:
+            raise UserError(f"{path}, record {index}: {error}") from None
+
+
+class Log:
+    """A log open for appending; use it in a `with` statement.
+
+    Attributes:
+      keys: the keys of the rows that it holds.
+      cut: bytes of an interrupted append that were cut off when it was opened.
+
+    Raises:
+      UserError: at opening: another process has it open, it is damaged in its middle, it holds another task's or
+        teacher's rows, or it cannot be written; at appending: it cannot be written.
+    """
+
+    def __init__(self, path: Path | str, task: str, teacher: str):
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise UserError(f"log {self.path} is being written by another process; wait until it ends") from None
+        except OSError as error:
+            raise UserError(f"cannot write log {self.path}: {error.strerror}") from None
+        try:
+            self._repair()
+            self.keys = set(self._own_keys(task, teacher))
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced = time.monotonic()
+
+    def append(self, row: LogRow) -> None:
+        """Appends one row and hands it to the operating system."""
+        try:
+            tfrecord.write_record(self._file, row.to_bytes())
+            self._file.flush()
+            if time.monotonic() - self._synced > 1:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise UserError(f"cannot write log {self.path}: {error.strerror}; its {len(self.keys)} rows are safe, "
+                            f"the same command goes on from there") from None
+        self.keys.add(row.key)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_) -> None:
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError:  # a row that did not fit the disk is still in the buffer; `append` has told
+            pass
+
+    def _repair(self) -> None:
+        end, _ = tfrecord.scan(self.path)
+        self.cut = self.path.stat().st_size - end
+        if self.cut:
+            os.truncate(self.path, end)
+
+    def _own_keys(self, task: str, teacher: str) -> Iterator[str]:
+        for row in read(self.path):
+            if (row.task, row.teacher) != (task, teacher):
+                raise UserError(f"log {self.path} holds teacher '{row.teacher}' on task '{row.task}', "
+                                f"not '{teacher}' on '{task}'; choose another directory")
+            yield row.key
