@@ -19,11 +19,12 @@ def get_config(arg=None):
         config.objective.rationale = 0.0
     else:
         config.objective.teachers = run_config.teacher_weights(arg.teachers)
-    config.batch_size, config.steps = 64, 600
+    config.batch_size, config.steps = 32, 240
     config.student.dropout_rate = 0.0
-    config.optimizer.learning_rate, config.optimizer.schedule = 2e-3, "cosine"
-    config.optimizer.warmup_steps, config.optimizer.clip_norm = 50, 1.0
+    config.optimizer.learning_rate, config.optimizer.schedule = 3e-3, "cosine"
+    config.optimizer.warmup_steps, config.optimizer.clip_norm = 30, 1.0
     config.lengths.buckets = 2
-    config.checkpoint.every = 200
-    config.log_every = 50
+    config.checkpoint.every = 80
+    config.log_every = 20
+    config.validation.questions = 200
     return config

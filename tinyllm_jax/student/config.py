@@ -105,7 +105,7 @@ PRESETS: dict[str, StudentConfig] = {
     "flan-t5-xl": _flan(2048, 5120, 24, 32),
     "flan-t5-xxl": _flan(4096, 10240, 24, 64),
     # Ours, untrained, for the byte tokenizer ("byte"): small enough to train on a CPU in minutes.
-    "byte-tiny": StudentConfig(384, 128, 32, 256, 2, 2, 4),
+    "byte-tiny": StudentConfig(384, 64, 32, 128, 2, 2, 2),
     "byte-small": StudentConfig(384, 256, 32, 640, 4, 4, 8),
 }
 
