@@ -14,7 +14,9 @@ stamp=$(cat pyproject.toml "$constraints" | cksum)
 done_file=.venv/.installed-${extras//,/-}
 if [ "$(cat "$done_file" 2>/dev/null)" != "$version $stamp" ]; then
   echo "setup: installing into .venv (Python $version${extras:+, extras $extras}); a few minutes the first time" >&2
-  "$python" -m venv .venv
+  # An environment of another Python version is made anew.
+  grep -qs "^version = $version\." .venv/pyvenv.cfg || clear=--clear
+  "$python" -m venv ${clear:-} .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c "$constraints" -e ".${extras:+[$extras]}"
   echo "$version $stamp" > "$done_file"
 fi

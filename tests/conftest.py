@@ -29,6 +29,17 @@ def _need(path: pathlib.Path, what: str) -> pathlib.Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For tests that compile much and compute little: XLA leaves most optimisations out."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def released() -> pathlib.Path:
     """The directory of the corpora that the TinyLLM authors released."""

@@ -4,9 +4,9 @@ Flags are absl's and configs are ml_collections files, as JAX programs have them
 A command imports what it needs when it runs, so that `--help` and a bad flag answer at once.
 """
 
-import dataclasses
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -72,7 +72,9 @@ def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flag
         return None
     try:
         rest = values([usage, *argv])[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as e:
+    except UserError:
+        raise
+    except Exception as e:  # a config file is the user's code: whatever it raises is told in one line
         raise UserError(_reason(e)) from e
     if rest:
         raise UserError(f"unexpected argument '{rest[0]}'; see {usage} --help")
@@ -84,11 +86,15 @@ def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flag
 
 def _reason(e: BaseException) -> str:
     """One line for what absl or ml_collections found wrong; a `UserError` inside a config file keeps its words."""
-    while e is not None:
-        if isinstance(e, UserError):
-            return str(e)
-        last, e = e, e.__cause__ or e.__context__
-    return str(last.args[0] if isinstance(last, KeyError) and last.args else last)
+    inner = e
+    while inner is not None:
+        if isinstance(inner, UserError):
+            return str(inner)
+        inner = inner.__cause__ or inner.__context__
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(e))
+    if near:
+        return f"unknown config field '{near[2]}'; did you mean '{near[1]}'?"
+    return f"unknown config field {e}" if isinstance(e, (KeyError, AttributeError)) else str(e)
 
 
 def _help(usage: str, run: Callable, values: flags.FlagValues, needed: Sequence[str]) -> str:
@@ -98,6 +104,11 @@ def _help(usage: str, run: Callable, values: flags.FlagValues, needed: Sequence[
         default = "needed" if name in needed else "" if flag.default in (None, "", []) else f"default {flag.default_as_str}"
         lines.append(f"  --{name:14}{flag.help}{f' ({default})' if default else ''}")
     return "\n".join(lines)
+
+
+def _check_task(task: str) -> None:
+    if task not in tasks.TASKS:
+        raise errors.unknown("task", task, tasks.TASKS)
 
 
 def _devices(distributed: bool = False) -> None:
@@ -135,6 +146,7 @@ def corpus_import(values) -> None:
     """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
     from tinyllm_jax.corpus import released, report
 
+    _check_task(values.task)
     manifest = released.import_released(Path(values.released), values.task, Path(values.out))
     print(report.format_report(manifest.report))
     print(f"wrote {values.out}")
@@ -220,6 +232,9 @@ def teach(values) -> None:
 def _define_train(values, argv):
     from ml_collections import config_flags
 
+    given = re.search(r"\x00-?-config[=\x00]([^:\x00]+)", "\x00".join(argv))
+    if given and not Path(given[1]).is_file():
+        raise UserError(f"there is no config file {given[1]}; the recipes are in configs/")
     config_flags.DEFINE_config_file("config", None, "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; "
                                     "override a field by --config.optimizer.learning_rate=1e-4",
                                     flag_values=values, sys_argv=argv)
@@ -233,8 +248,7 @@ def _define_train(values, argv):
 
 def train(values) -> None:
     """Trains a student on a corpus, or goes on with a run that was stopped."""
-    if values.config.task not in tasks.TASKS:
-        raise errors.unknown("task", values.config.task, tasks.TASKS)
+    _check_task(values.config.task)
     _devices(values.distributed)
     from tinyllm_jax.training import loop
 
@@ -272,31 +286,40 @@ def _define_evaluate(values, argv):
 def evaluate(values) -> None:
     """Scores students by choice likelihood and by the answers that they write, from a checkpoint alone."""
     _devices()
+    from tinyllm_jax import opened
     from tinyllm_jax.evaluation import page, report, results, score
 
-    reports, opened = [], _open(values)
-    for student in opened:
+    students = opened.open_students(values)
+    reports = []
+    for student in students:
         questions = student.questions(values.split, values.questions)
         result = score.evaluate(
             student.config, student.params, student.tokenizer, questions, prefix=student.prefixes["answer"],
-            max_input=student.input_length, max_answer=values.max_answer, batch_size=values.batch_size,
+            max_input=student.length(questions, "answer"), max_answer=values.max_answer, batch_size=values.batch_size,
             train_questions=student.questions("train"), step=student.step)
-        out = Path(values.out) if values.out else student.workdir and (
-            student.workdir / "evaluation" / f"{values.split}-{student.step}")
+        out = values.out or student.workdir and student.workdir / "evaluation" / f"{values.split}-{student.step}"
         if out:
             results.write(out, result)
             print(f"wrote {out}")
         reports.append(report.StudentReport(student.name, result, student.metrics, student.about))
     print(report.table(reports))
     if values.report:
-        questions = opened[0].questions(values.split, 3)
-        samples = [report.Sample(q, {}) for q in questions]
-        for student in opened:
-            for target in student.teachers:
-                for sample, (_, text) in zip(samples, student.write(questions, target, 128, values.batch_size)):
-                    sample.rationales.setdefault(student.name, {})[target] = text
+        samples = _samples(students, values)
         results.write_text(values.report, page.html_page(f"TinyLLM on {reports[0].result.task}", reports, samples))
         print(f"wrote {values.report}")
+
+
+def _samples(students, values) -> list:
+    """The split's first questions, with what each student writes as each of its teachers."""
+    from tinyllm_jax.evaluation import report
+
+    questions = students[0].questions(values.split, 3)
+    samples = [report.Sample(question, {}) for question in questions]
+    for student in students:
+        for target in student.teachers:
+            for sample, (_, text) in zip(samples, student.write(questions, target, 128, len(questions))):
+                sample.rationales.setdefault(student.name, {})[target] = text
+    return samples
 
 
 def _define_predict(values, argv):
@@ -310,85 +333,17 @@ def _define_predict(values, argv):
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
     _devices()
+    from tinyllm_jax import opened
     from tinyllm_jax.evaluation import results
 
-    opened = _open(values)
-    if len(opened) > 1:
+    students = opened.open_students(values)
+    if len(students) > 1:
         raise UserError("predict takes one --workdir; run it once for each")
-    (student,) = opened
+    (student,) = students
     questions = student.questions(values.split, values.questions)
     texts = student.write(questions, values.target, values.max_tokens, values.batch_size)
     results.write_texts(values.out, values.target, texts)
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Opened:
-    """A student to look at, whether trained here or not."""
-
-    name: str
-    config: object
-    params: dict
-    tokenizer: object
-    corpus: object
-    prefixes: dict
-    input_length: int
-    step: int | None = None
-    workdir: pathlib.Path | None = None
-    metrics: tuple = ()
-    about: str = ""
-
-    @property
-    def teachers(self) -> list[str]:
-        return [target for target in self.prefixes if target != "answer"]
-
-    def questions(self, split: str, count: int = 0) -> list:
-        return [row.question for row in self.corpus.some_rows(split)][:count or None]
-
-    def write(self, questions, target: str, max_tokens: int, batch_size: int) -> list[tuple[str, str]]:
-        from tinyllm_jax.evaluation import predict
-
-        if target not in self.prefixes:
-            raise errors.unknown("target", target, self.prefixes)
-        return predict.predict(self.config, self.params, self.tokenizer, questions, self.prefixes[target],
-                               self.input_length, max_tokens, batch_size)
-
-
-def _open(values) -> list[_Opened]:
-    if bool(values.workdir) == bool(values.student):
-        raise UserError("give either --workdir (a run), or --student with --task and --corpus")
-    return [_open_student(values)] if values.student else [_open_workdir(values, w) for w in values.workdir]
-
-
-def _open_workdir(values, named: str) -> _Opened:
-    from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.training import metrics, restore
-
-    name, _, directory = named.rpartition("=")
-    workdir = Path(directory)
-    trained = restore.restore(workdir, values.step)
-    config = trained.config
-    corpus = Corpus(values.corpus or trained.corpus, task=config.task)
-    teachers = list(config.objective.teachers)
-    about = f"{config.student.name}, {' + '.join(['answers', *teachers])}, {config.steps:,} steps of {config.batch_size}, seed {config.seed}"
-    kind = "multi-teacher student" if teachers else "answers-only student"
-    return _Opened(name or (kind if len(values.workdir) == 1 else workdir.name), trained.student, trained.params,
-                   trained.tokenizer, corpus, config.objective.prefixes.to_dict(),
-                   config.lengths.input or tasks.MAX_INPUT[config.task], trained.step, workdir,
-                   tuple(metrics.read(workdir / "metrics.jsonl")), about)
-
-
-def _open_student(values) -> _Opened:
-    from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.student import hf, inputs
-    from tinyllm_jax.training.config import ANSWER, PREFIXES
-
-    if not values.task or not values.corpus:
-        raise UserError("--student needs --task and --corpus")
-    corpus = Corpus(values.corpus, task=values.task)
-    config, params = hf.load_hf(values.student)
-    return _Opened(values.student, config, params, inputs.load_tokenizer(values.student), corpus,
-                   {ANSWER: PREFIXES[ANSWER]}, tasks.MAX_INPUT[values.task], about="not trained here")
 
 
 COMMANDS: dict[str, tuple[Callable, Callable]] = {

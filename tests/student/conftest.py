@@ -1,17 +1,12 @@
 """The students that the tests here share."""
 
-import jax
 import oracle
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation():
-    """These tests compile much and compute little, so XLA leaves most optimisations out."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+@pytest.fixture(scope="module", autouse=True)
+def quick(quick_compilation):
+    """All tests here compile much and compute little."""
 
 
 @pytest.fixture(scope="session", params=list(oracle.BOTH))

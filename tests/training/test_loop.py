@@ -24,7 +24,7 @@ def command(corpus, workdir, *more: str) -> list[str]:
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:
-    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO),
+    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
                          "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | more
 
 

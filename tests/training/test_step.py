@@ -18,6 +18,8 @@ from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data, optimizer, sharding
 from tinyllm_jax.training.step import init_state, make_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 STUDENT = StudentConfig(64, 32, 8, 48, 2, 2, 8, dropout_rate=0.1)
 
 

@@ -39,6 +39,11 @@ _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
+def load_config(name_or_dir: str | os.PathLike, **config_overrides: Any) -> StudentConfig:
+    """The config that `load_hf` would give, without reading the weights."""
+    return override(read_config(_directory(name_or_dir)), config_overrides)
+
+
 def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[StudentConfig, dict]:
     """Reads a T5 from a local Hugging Face directory or from the hub.
 

@@ -85,7 +85,7 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     tokenizer = text.load_tokenizer(config.student.tokenizer or config.student.weights or config.student.name)
 
     #############################################################################################################
-    # The student: its shape, then how to fill it (weights are read only when there is no checkpoint).
+    # The student: its shape, and how to fill it (done only when there is no checkpoint).
     student, fill = make_student(config)
     if len(tokenizer) > student.vocab_size:
         raise UserError(f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary {student.vocab_size}: "
@@ -188,27 +188,23 @@ def make_student(config: ml_collections.ConfigDict) -> tuple[students.StudentCon
       UserError: an unknown student, or weights of another architecture.
     """
     c = config.student
-    computed = dict(dtype=c.dtype, dropout_rate=c.dropout_rate, remat=c.remat)
-    low_rank = dict(lora_rank=c.lora_rank, lora_alpha=c.lora_alpha, lora_targets=tuple(c.lora_targets))
-    if not c.weights:
-        student = students.student_config(c.name, **computed, **low_rank)
+    fields = dict(dtype=c.dtype, dropout_rate=c.dropout_rate, remat=c.remat, lora_rank=c.lora_rank,
+                  lora_alpha=c.lora_alpha, lora_targets=tuple(c.lora_targets))
+    student = hf.load_config(c.weights, **fields) if c.weights else students.student_config(c.name, **fields)
+    key = jax.random.key(config.seed)
 
-        def fill(init, shardings):
-            key = jax.random.key(config.seed)
-            return jax.jit(lambda key: init(model.init_params(student, key)), out_shardings=shardings)(key)
+    def random(init, shardings):
+        return jax.jit(lambda key: init(model.init_params(student, key)), out_shardings=shardings)(key)
 
-        return student, fill
-    plain, params = hf.load_hf(c.weights, **computed)
-    student = dataclasses.replace(plain, **low_rank)
-
-    def fill(init, shardings):
+    def from_weights(init, shardings):
         # Host arrays go straight to their shards; only the optimizer's state is computed.
-        full = lora.add_lora(student, params, jax.random.key(config.seed)) if student.lora_rank else params
+        _, params = hf.load_hf(c.weights, **fields)
+        params = lora.add_lora(student, params, key) if student.lora_rank else params
         put = jax.tree.map(lambda a, s: jax.make_array_from_callback(a.shape, s, lambda i: np.asarray(a[i])),
-                           full, shardings["params"])
+                           params, shardings["params"])
         return jax.jit(init, out_shardings=shardings)(put)
 
-    return student, fill
+    return student, from_weights if c.weights else random
 
 
 def _to_device(batch: dict, mesh) -> tuple[dict, np.ndarray]:
@@ -234,11 +230,15 @@ class _Window:
         self.config, self.terms, self.log, self.schedule = config, terms, log, schedule
         self.rates, self.seconds, self.note = [], 0.0, ""
         self.pending, self.last, self.steps = None, None, 0
+        self.flight = collections.deque()
         self.began = time.monotonic()
 
     def add(self, step: int, out: dict, counts: np.ndarray) -> None:
-        """Notes one step."""
+        """Notes one step. At most three are in flight: then the device never waits, and progress is what was done."""
         self.last, self.steps = (step, out, counts), self.steps + 1
+        self.flight.append(out["loss"])
+        if len(self.flight) > 2:
+            jax.block_until_ready(self.flight.popleft())
 
     def roll(self) -> None:
         """Ends the window, and writes the one before."""

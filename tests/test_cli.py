@@ -1,0 +1,131 @@
+"""The command line: help, one line for every kind of bad input, and the whole path from teach to predict."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tinyllm_jax import cli
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+REPO = pathlib.Path(__file__).resolve().parents[1]
+DEBUG = ["--config", str(REPO / "configs/debug_cpu.py"), "--config.steps=4", "--config.batch_size=8",
+         "--config.checkpoint.every=2", "--config.validation.questions=8"]
+
+
+def fails(capsys, *argv: str) -> str:
+    """The one line that a command with bad input prints; it exits with 2."""
+    with pytest.raises(SystemExit) as e:
+        cli.main([str(a) for a in argv])
+    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("tinyllm: ")]
+    assert e.value.code == 2 and len(lines) == 1, lines
+    return lines[0]
+
+
+def test_help_of_every_command_is_short(capsys):
+    cli.main(["--help"])
+    overview = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"  {name} " in overview
+        cli.main([*name.split(), "--help"])
+        text = capsys.readouterr().out
+        assert text.startswith(f"usage: tinyllm {name} --flags") and len(text.splitlines()) < 20
+
+
+@pytest.mark.parametrize("module", ["tinyllm_jax", "tinyllm_jax.cli"])
+def test_import_needs_no_torch_tensorflow_or_jax(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'tensorflow', 'vllm', 'jax', 'transformers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO).stdout.strip() == "[]"
+
+
+def test_python_m_and_exit_status():
+    run = lambda *a: subprocess.run([sys.executable, "-m", "tinyllm_jax", *a], capture_output=True, text=True, cwd=REPO)
+    assert run("--version").returncode == 0
+    bad = run("trian")
+    assert bad.returncode == 2 and bad.stdout == ""
+    assert bad.stderr.strip().startswith("tinyllm: unknown command 'trian'; did you mean 'train'?")
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["corpus", "imprt"], "did you mean 'corpus import'"),
+    (["corpus", "verify"], "--corpus is needed"),
+    (["corpus", "verify", "--corpus", "/nowhere"], "/nowhere"),
+    (["corpus", "inspect", "--corpsu", "x"], "corpsu"),
+    (["corpus", "import", "--released", "/nowhere", "--task", "obqa", "--out", "/nowhere/out"], "/nowhere"),
+    (["corpus", "import", "--released", ".", "--task", "obaq", "--out", "/nowhere/out"], "did you mean 'obqa'"),
+    (["corpus", "build", "--task", "puzzles", "--log", "/nowhere", "--out", "/nowhere/out"], "/nowhere"),
+    (["teach", "--task", "puzzles", "--source", "trian=4", "--teachers", "steps", "--out", "/nowhere"], "did you mean 'train'"),
+    (["teach", "--task", "puzzles", "--teachers", "stepz", "--out", "/nowhere/x"], "did you mean 'steps'"),
+    (["train", "--corpus", "x", "--workdir", "y"], "--config is needed"),
+    (["train", "--config", "configs/nothing.py", "--corpus", "x", "--workdir", "y"], "nothing.py"),
+    (["train", "--config", f"{REPO}/configs/tinyllm.py:recipe=papre", "--corpus", "x", "--workdir", "y"], "did you mean 'paper'"),
+    (["train", "--config", f"{REPO}/configs/tinyllm.py:taks=arc", "--corpus", "x", "--workdir", "y"], "did you mean 'task'"),
+    (["train", "--config", f"{REPO}/configs/tinyllm.py:task=obaq", "--corpus", "x", "--workdir", "y"], "did you mean 'obqa'"),
+    (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.optimizer.learning_rat=1", "--corpus", "x", "--workdir", "y"],
+     "learning_rate"),
+    (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.batch_size=many", "--corpus", "x", "--workdir", "y"], "batch_size"),
+    (["train", "--config", f"{REPO}/configs/debug_cpu.py", "--corpus", "/nowhere", "--workdir", "/nowhere/y"], "/nowhere"),
+    (["evaluate"], "give either --workdir"),
+    (["evaluate", "--workdir", "/nowhere"], "is not the workdir of a run"),
+    (["evaluate", "--student", "x"], "--student needs --task and --corpus"),
+    (["evaluate", "--workdir", "x", "--split", "tset"], "split"),
+    (["train", "spare"], "unexpected argument 'spare'"),
+])
+def test_bad_input_is_one_line(capsys, argv, words):
+    assert words in fails(capsys, *argv)
+
+
+@pytest.fixture(scope="module")
+def workdir(puzzle_corpus, tmp_path_factory) -> pathlib.Path:
+    """A run of four steps."""
+    directory = tmp_path_factory.mktemp("cli") / "run"
+    cli.main(["train", *DEBUG, "--corpus", str(puzzle_corpus), "--workdir", str(directory)])
+    return directory
+
+
+def test_evaluate_writes_results_and_a_page(workdir, capsys, tmp_path):
+    cli.main(["evaluate", "--workdir", f"tiny student={workdir}", "--report", str(tmp_path / "page.html")])
+    printed = capsys.readouterr().out
+    assert "tiny student" in printed and "chance" in printed and "picking at random gives 25.0 %" in printed
+    (folder,) = (workdir / "evaluation").iterdir()
+    found = json.loads((folder / "results.json").read_text())
+    assert found["n"] == 24 and found["split"] == "validation" and found["task"] == "puzzles"
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    right = sum(p["likelihood"] == p["gold"] for p in predictions)
+    assert found["metrics"]["likelihood"]["correct"] == right
+    assert "tiny student" in (tmp_path / "page.html").read_text()
+
+
+def test_evaluate_takes_test_only_when_asked_and_another_step(workdir):
+    cli.main(["evaluate", "--workdir", str(workdir), "--split", "test", "--step", "2", "--questions", "5"])
+    assert json.loads((workdir / "evaluation" / "test-2" / "results.json").read_text())["n"] == 5
+
+
+def test_predict_writes_answers_and_rationales(workdir, tmp_path):
+    for target in ("answer", "back"):
+        out = tmp_path / f"{target}.jsonl"
+        cli.main(["predict", "--workdir", str(workdir), "--target", target, "--questions", "3", "--out", str(out),
+                  "--max_tokens", "8"])
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        assert len(rows) == 3 and all(row["target"] == target and isinstance(row["text"], str) for row in rows)
+
+
+def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
+    assert "did you mean 'steps'" in fails(capsys, "predict", "--workdir", workdir, "--target", "stepz", "--out", tmp_path / "x")
+    assert "has no checkpoint of step 3" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "3")
+    assert "best, last or a step" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "first")
+    assert "choose another path" in fails(capsys, "predict", "--workdir", workdir, "--questions", "1", "--max_tokens", "2",
+                                          "--out", tmp_path / "no" / "x")
+
+
+def test_evaluates_a_hugging_face_student_without_training(released, flan_t5_small, tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    cli.main(["corpus", "import", "--released", str(released), "--task", "obqa", "--out", str(corpus)])
+    cli.main(["evaluate", "--student", str(flan_t5_small), "--task", "obqa", "--corpus", str(corpus), "--questions", "8",
+              "--max_answer", "8", "--out", str(tmp_path / "out")])
+    assert "obqa, validation" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["n"] == 8
+    assert "is a corpus of task 'obqa', not of 'arc'" in fails(
+        capsys, "evaluate", "--student", flan_t5_small, "--task", "arc", "--corpus", corpus)

@@ -1,0 +1,65 @@
+"""Every config builds, and trains two steps with a tiny student in place of its own."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import loop
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+ARGUMENTS = {
+    "tinyllm": ["recipe=paper", "recipe=released", "recipe=recommended,teachers=back:0.5", ""],
+    "finetune": ["recipe=released"],
+    "debug_gpu": [""],
+    "debug_cpu": ["teachers=none", "teachers=steps"],
+}
+
+
+def load(name: str, arg: str):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, module.get_config(arg or None)
+
+
+def test_no_config_is_left_out():
+    assert {p.stem for p in CONFIGS.glob("*.py")} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name, arg", [(n, a) for n, args in ARGUMENTS.items() for a in args])
+def test_two_steps(name, arg, puzzle_corpus, tmp_path):
+    module, config = load(name, arg)
+    assert f"configs/{name}.py" in module.__doc__  # its command
+    config.task = "puzzles"
+    run_config.set_student(config, "byte-tiny")
+    config.steps, config.batch_size, config.checkpoint.every = 2, 8, 2
+    config.accumulate = min(config.accumulate, 2)
+    config.validation.questions, config.log_every = 4, 1
+    done = loop.train(config, puzzle_corpus, tmp_path / "run")
+    assert done.step == done.steps == 2 and done.best_step == 2
+    wanted = {"answer"} if "none" in arg or name == "finetune" else {"answer", "back", "steps"}
+    if "back:0.5" in arg:
+        wanted = {"answer", "back"}
+    elif arg == "teachers=steps":
+        wanted = {"answer", "steps"}
+    from tinyllm_jax.training import metrics
+
+    rows = [row for row in metrics.read(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2] and set(rows[0]["terms"]) == wanted
+
+
+def test_a_lora_run_is_restored_merged(puzzle_corpus, tmp_path):
+    from flax import traverse_util
+
+    from tinyllm_jax.training import restore
+
+    _, config = load("debug_cpu", "")
+    config.student.lora_rank, config.student.lora_targets = 2, ("q", "wo")
+    config.steps, config.batch_size, config.checkpoint.every, config.validation.questions = 2, 8, 2, 4
+    loop.train(config, puzzle_corpus, tmp_path / "run")
+    trained = restore.restore(tmp_path / "run")
+    assert trained.student.lora_rank == 0
+    assert not [k for k in traverse_util.flatten_dict(trained.params, sep="/") if "lora" in k]
