@@ -118,14 +118,3 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
     assert "best, last or a step" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "first")
     assert "choose another path" in fails(capsys, "predict", "--workdir", workdir, "--questions", "1", "--max_tokens", "2",
                                           "--out", tmp_path / "no" / "x")
-
-
-def test_evaluates_a_hugging_face_student_without_training(released, flan_t5_small, tmp_path, capsys):
-    corpus = tmp_path / "corpus"
-    cli.main(["corpus", "import", "--released", str(released), "--task", "obqa", "--out", str(corpus)])
-    cli.main(["evaluate", "--student", str(flan_t5_small), "--task", "obqa", "--corpus", str(corpus), "--questions", "8",
-              "--max_answer", "8", "--out", str(tmp_path / "out")])
-    assert "obqa, validation" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["n"] == 8
-    assert "is a corpus of task 'obqa', not of 'arc'" in fails(
-        capsys, "evaluate", "--student", flan_t5_small, "--task", "arc", "--corpus", corpus)
