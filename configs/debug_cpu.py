@@ -4,6 +4,9 @@
     tinyllm train --config configs/debug_cpu.py:teachers=none --corpus runs/quickstart/corpus --workdir runs/quickstart/answers
 
 Arguments: `task`, `student` and `teachers` ("all", "none", or "a+b:0.5").
+
+Expected on two CPU cores: about 125 s and 40 s in steps; on the puzzles' test split about 47 % and 43 % by likelihood, where
+chance is 25 % (`launch/quickstart.sh`, seed 0).
 """
 
 from tinyllm_jax.training import config as run_config

@@ -115,6 +115,7 @@ def _devices(distributed: bool = False) -> None:
     """Imports jax quietly; with `distributed`, joins the processes of one run."""
     import logging
 
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torch is absent; nothing here needs it
     import jax
     from absl import logging as absl_logging
 
