@@ -15,8 +15,9 @@ done_file=.venv/.installed-${extras//,/-}
 if [ "$(cat "$done_file" 2>/dev/null)" != "$version $stamp" ]; then
   echo "setup: installing into .venv (Python $version${extras:+, extras $extras}); a few minutes the first time" >&2
   # An environment of another Python version is made anew.
+  clear=  # the caller's environment may hold a variable of this name
   grep -qs "^version = $version\." .venv/pyvenv.cfg || clear=--clear
-  "$python" -m venv ${clear:-} .venv
+  "$python" -m venv $clear .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c "$constraints" -e ".${extras:+[$extras]}"
   echo "$version $stamp" > "$done_file"
 fi
