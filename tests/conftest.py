@@ -63,10 +63,10 @@ def puzzle_corpus(tmp_path_factory) -> pathlib.Path:
     """A small corpus of puzzles with both scripted teachers, made by the real commands' functions."""
     from tinyllm_jax import tasks
     from tinyllm_jax.corpus import build
-    from tinyllm_jax.teachers import job
+    from tinyllm_jax.teachers import config, job
 
     root = tmp_path_factory.mktemp("puzzles")
     source = "train=96,validation=24,test=24"
-    job.teach("puzzles", source, ["steps", "back"], root / "logs")
+    job.teach("puzzles", source, config.scripted(), root / "logs")
     build.build("puzzles", tasks.load("puzzles", source), sorted((root / "logs").glob("*.tfrecord")), root / "corpus")
     return root / "corpus"

@@ -58,6 +58,14 @@ def test_python_m_and_exit_status():
     (["corpus", "build", "--task", "puzzles", "--log", "/nowhere", "--out", "/nowhere/out"], "/nowhere"),
     (["teach", "--task", "puzzles", "--source", "trian=4", "--teachers", "steps", "--out", "/nowhere"], "did you mean 'train'"),
     (["teach", "--task", "puzzles", "--teachers", "stepz", "--out", "/nowhere/x"], "did you mean 'steps'"),
+    (["teach", "--task", "puzzles", "--shard", "1", "--out", "/nowhere/x"], "--shard is '1'; write i/n"),
+    (["teach", "--task", "puzzles", "--shard", "2/2", "--out", "/nowhere/x"], "2 shards are 0/2 to 1/2"),
+    (["teach", "--config", "configs/nothing.py", "--task", "puzzles", "--out", "/nowhere/x"], "nothing.py"),
+    (["teach", "--config", f"{REPO}/configs/tinyllm.py", "--task", "puzzles", "--out", "/nowhere/x"], "--config names no teachers"),
+    (["teach", "--config", f"{REPO}/configs/teachers.py", "--config.teachers.qwen.max_tokns=3", "--task", "obqa", "--out", "/nowhere/x"],
+     "did you mean 'max_tokens'"),
+    (["teach", "--config", f"{REPO}/configs/teachers_cpu.py:models=/nowhere", "--teachers", "smollm2", "--task", "puzzles",
+      "--out", "/nowhere/x"], "there is no directory /nowhere/smollm2-135m"),
     (["train", "--corpus", "x", "--workdir", "y"], "--config is needed"),
     (["train", "--config", "configs/nothing.py", "--corpus", "x", "--workdir", "y"], "nothing.py"),
     (["train", "--config", f"{REPO}/configs/tinyllm.py:recipe=papre", "--corpus", "x", "--workdir", "y"], "did you mean 'paper'"),
@@ -75,6 +83,19 @@ def test_python_m_and_exit_status():
 ])
 def test_bad_input_is_one_line(capsys, argv, words):
     assert words in fails(capsys, *argv)
+
+
+def test_teach_takes_a_config_file_and_its_fields(tmp_path, capsys):
+    (tmp_path / "teachers.py").write_text(
+        "import ml_collections\nfrom tinyllm_jax.teachers.config import teacher\n"
+        "def get_config(arg=''):\n    return ml_collections.ConfigDict({'teachers': {'one-two': teacher(engine='scripted', "
+        "model='steps', shots=0), 'other': teacher(engine='scripted', model='back', shots=0)}})\n")
+    argv = ["teach", "--config", str(tmp_path / "teachers.py"), "--task", "puzzles", "--source", "train=9,validation=1,test=1",
+            "--out", str(tmp_path / "logs")]
+    cli.main([*argv, "--teachers", "one-two", '--config.teachers["one-two"].mode=unforced', "--questions", "4"])
+    cli.main([*argv, "--shard", "1/2"])
+    assert "one-two: 0 rows done before, 4 written now" in capsys.readouterr().out
+    assert sorted(path.name.split("-")[0] for path in (tmp_path / "logs").iterdir()) == ["one", "one", "other"]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from tinyllm_jax.teachers import config as teachers
 from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import loop
 
@@ -25,8 +26,19 @@ def load(name: str, arg: str):
     return module, module.get_config(arg or None)
 
 
+TEACHERS = {"teachers": "", "teachers_cpu": "mode=unforced"}
+
+
 def test_no_config_is_left_out():
-    assert {p.stem for p in CONFIGS.glob("*.py")} == set(ARGUMENTS)
+    assert {p.stem for p in CONFIGS.glob("*.py")} == {*ARGUMENTS, *TEACHERS}
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_teachers_are_as_they_must_be(name):
+    module, config = load(name, TEACHERS[name])
+    assert f"configs/{name}.py" in module.__doc__ and len(config.teachers) > 2
+    for teacher in config.teachers:
+        teachers.check(teacher, config.teachers[teacher])
 
 
 @pytest.mark.parametrize("name, arg", [(n, a) for n, args in ARGUMENTS.items() for a in args])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import errors, tasks
+from tinyllm_jax import cli_corpus, errors, tasks
 from tinyllm_jax.errors import UserError
 
 Path = pathlib.Path
@@ -111,6 +111,15 @@ def _check_task(task: str) -> None:
         raise errors.unknown("task", task, tasks.TASKS)
 
 
+def _define_config(values, argv, about: str) -> None:
+    from ml_collections import config_flags
+
+    given = re.search(r"\x00-?-config[=\x00]([^:\x00]+)", "\x00".join(argv))
+    if given and not Path(given[1]).is_file():
+        raise UserError(f"there is no config file {given[1]}; the recipes are in configs/")
+    config_flags.DEFINE_config_file("config", None, about, flag_values=values, sys_argv=argv)
+
+
 def _devices(distributed: bool = False) -> None:
     """Imports jax quietly; with `distributed`, joins the processes of one run."""
     import logging
@@ -133,97 +142,43 @@ def _devices(distributed: bool = False) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------
-# Corpus.
-
-
-def _define_import(values, argv):
-    flags.DEFINE_string("released", "", "the directory of the authors' files: DIR/TASK/TASK_train.json, ...", values)
-    flags.DEFINE_string("task", "", "the task", values)
-    flags.DEFINE_string("out", "", "the corpus to write", values)
-    return "released", "task", "out"
-
-
-def corpus_import(values) -> None:
-    """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
-    from tinyllm_jax.corpus import released, report
-
-    _check_task(values.task)
-    manifest = released.import_released(Path(values.released), values.task, Path(values.out))
-    print(report.format_report(manifest.report))
-    print(f"wrote {values.out}")
-
-
-def _define_build(values, argv):
-    flags.DEFINE_string("task", "", "the task", values)
-    flags.DEFINE_string("source", "", "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
-                        "puzzles: train=N,level=N,seed=N", values)
-    flags.DEFINE_multi_string("log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values)
-    flags.DEFINE_string("out", "", "the corpus to write", values)
-    return "task", "log", "out"
-
-
-def corpus_build(values) -> None:
-    """Joins the teachers' logs with their questions by content, reports on them, writes a corpus."""
-    from tinyllm_jax.corpus import build, report
-
-    logs = []
-    for path in map(Path, values.log):
-        found = sorted(path.glob("*.tfrecord")) if path.is_dir() else [path]
-        if not found or not found[0].exists():
-            raise UserError(f"{path} holds no log (*.tfrecord); run tinyllm teach --out {path} first")
-        logs += found
-    manifest = build.build(values.task, tasks.load(values.task, values.source), logs, Path(values.out))
-    print(report.format_report(manifest.report))
-    print(f"wrote {values.out}")
-
-
-def _define_inspect(values, argv):
-    flags.DEFINE_string("corpus", "", "the corpus", values)
-    flags.DEFINE_bool("json", False, "print JSON", values)
-    flags.DEFINE_integer("sample", 2, "questions to show of each split", flag_values=values, lower_bound=0)
-    return ("corpus",)
-
-
-def corpus_inspect(values) -> None:
-    """Prints a sample of a corpus and its statistics."""
-    from tinyllm_jax.corpus import inspect
-
-    print(inspect.inspect(Path(values.corpus), values.json, values.sample))
-
-
-def _define_verify(values, argv):
-    flags.DEFINE_string("corpus", "", "the corpus", values)
-    return ("corpus",)
-
-
-def corpus_verify(values) -> None:
-    """Checks every byte of a corpus; names the first damaged shard and exits with 2."""
-    from tinyllm_jax.corpus import verify
-
-    manifest = verify.verify(Path(values.corpus))
-    shards = sum(map(len, manifest.splits.values()))
-    print(f"{values.corpus} is whole: {shards} shard(s), fingerprint {manifest.fingerprint[:16]}")
-
-
-# ----------------------------------------------------------------------------------------------------------------
 # Teachers.
 
 
 def _define_teach(values, argv):
+    _define_config(values, argv, "a file of teachers, e.g. configs/teachers.py; override a field by "
+                   "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of puzzles")
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("source", "", "where the questions come from, as in corpus build", values)
-    flags.DEFINE_list("teachers", [], "the teachers' names, separated by commas", values)
+    flags.DEFINE_list("teachers", [], "the teachers' names, separated by commas; all of the file when not given", values)
     flags.DEFINE_list("splits", ["train"], "the splits to write rationales for", values)
-    flags.DEFINE_integer("seed", 0, "the seed of the in-context examples", flag_values=values)
-    flags.DEFINE_string("out", "", "the directory of the logs, one per teacher; an interrupted job goes on there", values)
-    return "task", "teachers", "out"
+    flags.DEFINE_integer("questions", 0, "the first n questions of each split; 0: all", flag_values=values, lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "the seed of the in-context examples and of sampling", flag_values=values)
+    flags.DEFINE_string("shard", "0/1", "i/n: every n-th question from the i-th on, counted from 0", values)
+    flags.DEFINE_string("out", "", "the directory of the logs; an interrupted job goes on there", values)
+    return "task", "out"
 
 
 def teach(values) -> None:
     """Has teachers write rationales into append-only logs; started again, goes on where it stopped."""
-    from tinyllm_jax.teachers import job
+    from tinyllm_jax.teachers import config, job
 
-    job.teach(values.task, values.source, values.teachers, Path(values.out), tuple(values.splits), values.seed)
+    _check_task(values.task)
+    if values.config and "teachers" not in values.config:
+        raise UserError("--config names no teachers; give a file like configs/teachers.py")
+    known = dict(values.config.teachers) if values.config else config.scripted()
+    for name in values.teachers:
+        if name not in known:
+            raise errors.unknown("teacher", name, known)
+    chosen = {name: known[name] for name in values.teachers or known}
+    shard = re.fullmatch(r"(\d+)/(\d+)", values.shard)
+    if not shard:
+        raise UserError(f"--shard is '{values.shard}'; write i/n, e.g. 0/4")
+    done = job.teach(values.task, values.source, chosen, Path(values.out), tuple(values.splits), values.seed,
+                     (int(shard[1]), int(shard[2])), values.questions)
+    if any(result.stopped for result in done.values()) or len(done) < len(chosen):
+        print("tinyllm: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(3)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -231,14 +186,8 @@ def teach(values) -> None:
 
 
 def _define_train(values, argv):
-    from ml_collections import config_flags
-
-    given = re.search(r"\x00-?-config[=\x00]([^:\x00]+)", "\x00".join(argv))
-    if given and not Path(given[1]).is_file():
-        raise UserError(f"there is no config file {given[1]}; the recipes are in configs/")
-    config_flags.DEFINE_config_file("config", None, "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; "
-                                    "override a field by --config.optimizer.learning_rate=1e-4",
-                                    flag_values=values, sys_argv=argv)
+    _define_config(values, argv, "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; override a field by "
+                   "--config.optimizer.learning_rate=1e-4")
     flags.DEFINE_string("corpus", "", "the corpus to learn from", values)
     flags.DEFINE_string("workdir", "", "where the run keeps everything; the same one goes on with a stopped run", values)
     flags.DEFINE_bool("distributed", False, "this is one of several processes of one run, as on every worker of a TPU pod",
@@ -348,10 +297,10 @@ def predict(values) -> None:
 
 
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
-    "corpus import": (corpus_import, _define_import),
-    "corpus build": (corpus_build, _define_build),
-    "corpus inspect": (corpus_inspect, _define_inspect),
-    "corpus verify": (corpus_verify, _define_verify),
+    "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
+    "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
+    "corpus inspect": (cli_corpus.corpus_inspect, cli_corpus.define_inspect),
+    "corpus verify": (cli_corpus.corpus_verify, cli_corpus.define_verify),
     "teach": (teach, _define_teach),
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),

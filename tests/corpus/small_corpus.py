@@ -12,7 +12,7 @@ def _rationale(index: int, teacher: str) -> Rationale:
         text="" if index == 3 else f"Because {index}, ünïcode \u2192 \U0001f600.\nSo it is {index}.", teacher=teacher,
         model="org/model", revision="abc", prompt_hash="f" * 64, sampling='{"temperature":0.5}', forced=index % 2 == 0,
         finish_reason="stop" if index % 3 else "length", tokens=index * 1000 - 1, weight=index / 4,
-        flags=("echo", "unterminated") if index % 2 else ())
+        flags=("echo", "unterminated") if index % 2 else (), vote_share=index / 8 - 1)
 
 
 def make_rows(split: str, count: int) -> list[Row]:

@@ -4,41 +4,14 @@ import dataclasses
 import random
 
 import pytest
+from small_logs import FIRST, QUESTIONS, all_rows, contents, failed, log_row, write_log
 
 from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.logrow import LogRow, row_key
 from tinyllm_jax.corpus.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
-
-QUESTIONS = {split: [Question(f"{split}{index}", "puzzles", split, "", f"What is {index} + 1?", ("0", str(index + 1)),
-                              str(index + 1)) for index in range(count)] for split, count in (("train", 6), ("test", 2))}
-
-
-def log_row(question, teacher="b-teacher", seed=0, **fields):
-    row = LogRow(
-        key=row_key(question.key, question.id, question.split, teacher, "the prompt", "{}", seed), question_id=question.id,
-        question_key=question.key, task="puzzles", split=question.split, teacher=teacher, model="org/m", revision="r1",
-        prompt_hash="h", sampling="{}", seed=seed, forced=True, text=f"We add one to {question.id}, giving a sum.",
-        finish_reason="stop", prompt_tokens=9, tokens=12, seconds=0.5)
-    return dataclasses.replace(row, **fields)
-
-
-def write_log(path, rows):
-    with path.open("wb") as file:
-        for row in rows:
-            tfrecord.write_record(file, row.to_bytes())
-    return path
-
-
-def all_rows(teacher="b-teacher"):
-    return [log_row(question, teacher) for part in QUESTIONS.values() for question in part]
-
-
-def contents(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_join(tmp_path):
@@ -53,7 +26,7 @@ def test_join(tmp_path):
     got = rows[0].rationales["b-teacher"]
     for name in ("model", "revision", "prompt_hash", "sampling", "forced", "text", "finish_reason", "tokens", "teacher"):
         assert getattr(got, name) == getattr(first, name)
-    assert got.weight == 1 and got.flags == ()
+    assert got.weight == 1 and got.flags == () and got.vote_share == -1
     assert manifest.report["splits"]["train"]["teachers"]["b-teacher"]["missing"] == 1
     assert "a-teacher" in format_report(manifest.report)
 
@@ -75,7 +48,7 @@ def test_rows_of_unknown_and_changed_questions_are_counted(tmp_path):
     log = write_log(tmp_path / "log", [log_row(stranger), changed, *all_rows()])
     report = build("puzzles", QUESTIONS, [log], tmp_path / "out").report
     assert report["log"] == {"rows": 10, "rows of an unknown or changed question": 2, "rows logged twice": 0,
-                             "bytes of a torn last row": 0}
+                             "failed rows": 0, "failed, never made good": 0, "bytes of a torn last row": 0}
     assert "unknown or changed question 2" in format_report(report)
 
 
@@ -95,9 +68,67 @@ def test_an_empty_rationale_has_no_weight(tmp_path):
     assert (rationale.weight, rationale.flags) == (0, ("empty",))
 
 
+def test_failed_rows_are_never_used(tmp_path):
+    good = all_rows()
+    rows = [failed(good[0]), failed(good[0]), failed(good[1]), *good[1:]]
+    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
+    assert report["log"]["failed rows"] == 3 and report["log"]["failed, never made good"] == 1
+    assert report["log"]["rows logged twice"] == 0
+    assert report["splits"]["train"]["teachers"]["b-teacher"]["missing"] == 1
+    first, second, *_ = Corpus(tmp_path / "out").rows("train")
+    assert first.rationales == {} and second.rationales["b-teacher"].text == good[1].text
+    text = format_report(report)
+    assert "failed rows 3" in text and "failed, never made good 1" in text
+
+
+def test_totals_of_what_was_generated(tmp_path):
+    rows = [log_row(QUESTIONS["train"][index], tokens=tokens, context_cut=cut)
+            for index, (tokens, cut) in enumerate([(5, 0), (-1, 7), (3, 2)])]
+    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", [*rows, rows[0]])], tmp_path / "out").report
+    assert report["generations"] == {"b-teacher": {"rows": 3, "prompt_tokens": 27, "tokens": 8, "contexts_cut": 2,
+                                                   "context_words_cut": 9}}
+
+
+def test_times_are_not_in_a_corpus(tmp_path):
+    """A job that was killed and went on has other times, and makes the same corpus."""
+    for name, seconds in (("one", 0.5), ("two", 70.0)):
+        rows = [dataclasses.replace(row, seconds=seconds) for row in all_rows()]
+        build("puzzles", QUESTIONS, [write_log(tmp_path / f"{name}.log", rows)], tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("other, differs", [
+    (dict(seed=1), "seed 0: 8 rows.*seed 1: 1 row"),
+    (dict(revision="r2"), "model r1: 8 rows.*model r2: 1 row"),
+    (dict(revision="", model="org/other"), "model r1: 8 rows.*model org/other: 1 row"),
+    (dict(sampling='{"stop":[],"top_p":0.5}'), r"stop none, top_p none: 8 rows.*stop \[\], top_p 0.5: 1 row"),
+    (dict(prompt_hash="another"), "forced prompt the forced prompt: 8 rows.*forced prompt another: 1 row"),
+])
+def test_rows_made_in_two_ways_are_not_mixed(tmp_path, other, differs):
+    stray = dataclasses.replace(log_row(QUESTIONS["test"][0]), key="f" * 64, **other)
+    logs = [write_log(tmp_path / "a", all_rows()), write_log(tmp_path / "b", [stray])]
+    with pytest.raises(UserError, match=rf"teacher 'b-teacher' were not all made in one way: .*a \({differs}.*--log") as error:
+        build("puzzles", QUESTIONS, logs, tmp_path / "out")
+    assert str(tmp_path / "a") in str(error.value) and str(tmp_path / "b") in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_revision_names_the_weights_wherever_they_lie(tmp_path):
+    rows = [dataclasses.replace(row, model=f"/somewhere/{index}") for index, row in enumerate(all_rows())]
+    build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out")
+    assert len(Corpus(tmp_path / "out").manifest.teachers["b-teacher"]) == 8
+
+
+def test_failed_rows_and_strangers_of_another_setting_are_no_mix(tmp_path):
+    stranger = Question("x", "puzzles", "train", "", "Who?", ("a", "b"), "a")
+    rows = [*all_rows(), failed(log_row(FIRST, seed=1)), log_row(stranger, seed=2)]
+    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
+    assert report["log"]["failed, never made good"] == 1
+
+
 def _two_versions(tmp_path):
-    question = QUESTIONS["train"][0]
-    return [write_log(tmp_path / "a", [log_row(question)]), write_log(tmp_path / "b", [log_row(question, seed=1)])]
+    row = log_row(FIRST)
+    return [write_log(tmp_path / "a", [row]), write_log(tmp_path / "b", [dataclasses.replace(row, key="f" * 64)])]
 
 
 def _damaged(tmp_path):
@@ -120,7 +151,8 @@ def _not_a_log(tmp_path):
     (_not_a_log, "log: record 0: not a row"),
     (lambda tmp_path: [tmp_path / "absent"], "cannot read .*absent"),
     (lambda tmp_path: [], "no row of no log"),
-    (lambda tmp_path: [write_log(tmp_path / "log", [log_row(QUESTIONS["train"][0], task="obqa")])], "is of task 'obqa'"),
+    (lambda tmp_path: [write_log(tmp_path / "log", map(failed, all_rows()))], "all 8 rows of .*log failed, one with: timed"),
+    (lambda tmp_path: [write_log(tmp_path / "log", [log_row(FIRST, task="obqa")])], "is of task 'obqa'"),
 ])
 def test_bad_logs(tmp_path, make, message):
     with pytest.raises(UserError, match=message):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 
@@ -50,10 +50,58 @@ def test_a_choice_that_is_a_letter_is_named_by_its_text():
     ("Steel is strong, so the answer is (b).", ("contradicts",)),
     ("Steel is strong, so the answer is (a).", ()),
     ("Magnets attract iron nails.", ("no_new_word",)),
-    ("So the answer is: iron nails.", ("no_new_word",)),
+    ("So the answer is: iron nails.", ("copied", "no_new_word")),
+    ("Steel sticks.\n2.", ("unterminated",)),
+    ("Steel sticks to iron, e.g.", ("unterminated",)),
 ])
 def test_flags(text, flags):
     assert quality.flags_of(text, IRON) == flags
+
+
+@pytest.mark.parametrize("text, there", [
+    ("Steel is a hard metal. Steel is a hard metal.", True),
+    ("Steel holds much iron. Nails stick. STEEL holds, much iron!", True),
+    ("1. Steel holds much iron.\n2. Steel holds much iron.", True),
+    ("First, steel holds iron.\nSecond, steel holds iron", True),
+    ("(a) It is so.\n(b) It is so.\n(c) It is so.\n(d) It is so.", False),  # four choices, the same said of each
+    ("It is so.\n" * 5, True),
+    ("It is steel and steel and steel and steel and steel.", True),
+    ("It gets bigger and bigger and bigger.", False),
+    ("We get 10 10 10 10 10 10 10 10 of them.", False),  # numbers may recur
+    ("Steel is a metal. Iron is a metal. A cup is no metal. So a cup is not steel.", False),
+    ("Steel holds much iron. Nails stick.\nQuestion: x\nSteel holds much iron.", False),  # after the echo
+])
+def test_repetition(text, there):
+    assert ("repetition" in quality.flags_of(text, IRON)) == there
+
+
+@pytest.mark.parametrize("text, there", [
+    ("(a)", True),
+    ("a\nSteel holds iron.", True),
+    ("**(a)**\nSteel holds iron.", True),
+    ("Iron nails. Steel holds iron.", True),
+    ("(a) iron nails. Steel holds iron.", True),
+    ("Answer:\n(a) iron nails", True),
+    ("The answer is (a). Steel holds iron.", True),
+    ("So, the correct option is (a) because steel holds iron.", True),
+    ("(a) is the answer.\nSteel holds iron.", True),
+    ("Iron nails is the correct answer. Steel holds iron.", True),
+    ("Iron nails hold steel. Steel is magnetic.", False),  # what a sentence is about is no copy
+    ("Steel holds iron, so the answer is (a).", False),
+    ("Steel holds iron. So the answer is (a).", False),
+    ("The answer is (b). Steel holds iron.", False),  # another answer: it contradicts
+    ("(a) iron nails: these hold steel.\n(b) a metal cup: this holds none.", False),
+    ("(a) iron nails:\nThese hold steel.\n(b) a metal cup:\nThis holds none.", False),  # goes through the choices
+    ("A nail is steel.", False),
+])
+def test_copied(text, there):
+    assert ("copied" in quality.flags_of(text, IRON)) == there
+
+
+def test_words_of_the_context_are_new():
+    question = Question("1", "t", "train", "Zinc is a metal.", "Is zinc one?", ("yes", "no"), "yes")
+    assert "no_new_word" not in quality.flags_of("Zinc is a metal.", question)
+    assert "no_new_word" in quality.flags_of("Yes, zinc is one.", question)
 
 
 def test_a_stop_at_the_token_limit_is_unterminated():
@@ -76,11 +124,12 @@ def test_statistics():
     texts = ["Steel sticks.", "steel  STICKS.", ""]
     rows = [Row(question, {"m": Rationale(text, "m", weight=float(bool(text)), flags=quality.flags_of(text, question))})
             for question, text in zip(questions, texts)]
-    rows = quality.mark_duplicates(rows)
+    rows = statistics.mark_duplicates(rows)
     assert [row.rationales["m"].flags for row in rows] == [(), ("duplicate",), ("empty",)]
-    told = quality.statistics({"train": rows, "test": [Row(IRON, {})]}, ["m"])
+    told = statistics.statistics({"train": rows, "test": [Row(IRON, {})]}, ["m"])
     assert told["overlap"] == {"train/test": 1}
     assert told["splits"]["train"] == {"questions": 3, "duplicate_questions": 1, "teachers": {"m": {
-        "rationales": 3, "missing": 0, "stated": 0, "zero_weight": 1, "mean_words": 1.3, "empty": 1, "unterminated": 0,
-        "echo": 0, "contradicts": 0, "duplicate": 1, "no_new_word": 0}}}
+        "rationales": 3, "missing": 0, "sound": 1, "stated": 0, "zero_weight": 1, "mean_words": 1.3, "empty": 1,
+        "unterminated": 0, "echo": 0, "contradicts": 0, "duplicate": 1, "no_new_word": 0, "repetition": 0, "copied": 0,
+        "truncated": 0}}}
     assert told["splits"]["test"]["teachers"]["m"]["missing"] == 1

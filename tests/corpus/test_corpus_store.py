@@ -137,9 +137,16 @@ def test_same_bytes_in_every_process(corpus_dir, tmp_path, seed):
     assert first == second
 
 
+def test_what_teachers_import_is_light():
+    code = ("import sys; from tinyllm_jax.corpus import logrow, quality, schema, tfrecord;"
+            "print([m for m in ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_framework_is_imported(tmp_path):
     code = ("import sys; import small_corpus as c;"
-            "from tinyllm_jax.corpus import build, inspect, released, report, store, verify;"
+            "from tinyllm_jax.corpus import build, inspect, page, released, report, store, verify;"
             "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
             "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=True, cwd=HERE, capture_output=True, text=True)

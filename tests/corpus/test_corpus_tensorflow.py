@@ -25,7 +25,7 @@ print(json.dumps({"rows": rows, "ids": ids, "count": builder.info.splits[split].
                   "splits": sorted(builder.info.splits)}))
 """
 
-COLUMN = ("text", "model", "revision", "prompt_hash", "sampling", "forced", "finish_reason", "tokens", "weight")
+COLUMN = ("text", "model", "revision", "prompt_hash", "sampling", "forced", "finish_reason", "tokens", "weight", "vote_share")
 
 
 def _told(row):

@@ -102,6 +102,6 @@ def test_white_space_in_the_manifest_counts(corpus_dir):
 
 
 def test_a_manifest_of_another_format(corpus_dir, monkeypatch):
-    monkeypatch.setattr(manifests, "FORMAT", 2)
-    with pytest.raises(UserError, match="is not of format 2"):
+    monkeypatch.setattr(manifests, "FORMAT", 3)
+    with pytest.raises(UserError, match="is not of format 3"):
         Corpus(corpus_dir)

@@ -1,46 +1,15 @@
-"""Intervals, baselines and the paired test, against published values and brute force."""
+"""Baselines and the paired test, against published values and brute force."""
 
 import itertools
-import math
 
 import pytest
 
-from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import stats
 from tinyllm_jax.tasks import Question
 
 
 def ask(gold: int, choices=("w", "x", "y", "z"), id="q") -> Question:
     return Question(id, "t", "test", "", "?", tuple(choices), choices[gold])
-
-
-# Newcombe (1998), "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, table I, method 3.
-@pytest.mark.parametrize("correct, n, low, high", [
-    (81, 263, 0.2553, 0.3662),
-    (15, 148, 0.0624, 0.1605),
-    (0, 20, 0.0000, 0.1611),
-    (1, 29, 0.0061, 0.1718),
-])
-def test_wilson_published(correct, n, low, high):
-    assert stats.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_wilson_is_the_score_test_inverted():
-    for correct, n in [(1, 3), (40, 123), (250, 500), (499, 500)]:
-        for bound in stats.wilson(correct, n):
-            z = abs(correct / n - bound) / math.sqrt(bound * (1 - bound) / n)
-            assert z == pytest.approx(stats.Z95, rel=1e-9)
-
-
-def test_wilson_mirrored_and_bounded():
-    low, high = stats.wilson(7, 50)
-    assert stats.wilson(43, 50) == pytest.approx((1 - high, 1 - low), abs=1e-12)
-    assert stats.wilson(0, 5)[0] == 0.0 and stats.wilson(5, 5)[1] == 1.0
-
-
-def test_no_question_no_interval():
-    with pytest.raises(UserError, match="no question"):
-        stats.wilson(0, 0)
 
 
 def test_mcnemar_by_enumerating_every_coin():

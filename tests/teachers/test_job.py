@@ -1,84 +1,121 @@
-"""The job: resumes after kill -9 to the very same rows, does nothing when finished, and never imports jax."""
+"""The job: stages, shards, failures and settings, with scripted engines; it never imports jax."""
 
 import dataclasses
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import engine, job, log, scripted
+from tinyllm_jax.teachers import config, engine, job, ledger, log, plan, scripted
 
-SOURCE = "train=400,validation=20,test=20"
-SLOW = """
-import sys, time
-from tinyllm_jax.teachers import job, scripted
-explain = scripted.EXPLANATIONS["steps"]
-scripted.EXPLANATIONS["steps"] = lambda text: time.sleep(0.005) or explain(text)
-job.teach("puzzles", sys.argv[1], ["steps"], sys.argv[2])
-"""
+SOURCE = "train=60,validation=8,test=8"
+QUESTIONS = tasks.load("puzzles", SOURCE)["train"]
+
+
+def spec(**changes):
+    return config.teacher(**{**dict(engine="scripted", model="steps", shots=0), **changes})
+
+
+def teach(out, *names, source=SOURCE, **options):
+    return job.teach("puzzles", source, {name: spec(model=name) for name in names or ("steps",)}, out, **options)
 
 
 def rows(path):
-    """The log's rows as bytes, without the time that each took."""
-    return [dataclasses.replace(row, seconds=0.0).to_bytes() for row in log.read(path)]
+    """The log's rows by key, without the time that each took."""
+    return {row.key: dataclasses.replace(row, seconds=0.0) for row in log.read(path)}
 
 
-def kill_when_longer(arguments: list[str], path, size: int) -> None:
-    """Starts a process and kills it, with no chance to clean up, when its file is longer than `size` bytes."""
-    process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stderr=subprocess.DEVNULL)
-    while process.poll() is None and (not path.exists() or path.stat().st_size <= size):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the job ended before it could be killed"
+class Flaky:
+    """The scripted engine, with some requests failing, or stating what `answer` says; it counts what it was asked."""
+
+    def __init__(self, fails=lambda request: False, answer=None):
+        self.fails, self.answer, self.asked, self.closed = fails, answer, [], False
+
+    def generate(self, requests, stop):
+        for result in scripted.ScriptedEngine(spec()).generate(requests, stop):
+            self.asked.append(result.request)
+            if self.fails(result.request):
+                yield engine.Result(result.request, error="timed out")
+            elif self.answer and not result.request.forced:
+                yield dataclasses.replace(result, text=f"Hm. So the answer is {self.answer(result.request)}.")
+            else:
+                yield result
+
+    def close(self):
+        self.closed = True
 
 
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, capsys):
-    whole = job.teach("puzzles", SOURCE, ["steps"], tmp_path / "whole")["steps"]
-    path = tmp_path / "killed" / "steps.tfrecord"
-    sizes = [1]
-    for _ in range(3):
-        kill_when_longer([SOURCE, str(path.parent)], path, sizes[-1] + 20_000)
-        sizes.append(path.stat().st_size)
-    os.truncate(path, sizes[-1] - 5)  # and a torn tail
-    resumed = job.teach("puzzles", SOURCE, ["steps"], path.parent)["steps"]
-    assert whole.written == 400 and 0 < resumed.done_before < 400
-    assert resumed.written == 400 - resumed.done_before and resumed.cut > 0
-    assert rows(path) == rows(whole.log)
-    assert "bytes of an interrupted append" in capsys.readouterr().err
+def run(path, flaky, questions=QUESTIONS, stop=lambda: False, **changes):
+    teacher = plan.load("steps", spec(**changes), "", "puzzles", questions, seed=0)
+    return job.run(teacher, questions, path, stop, lambda teacher: flaky)
+
+
+def wrong(question):
+    return next(choice for choice in question.choices if choice != question.answer)
 
 
 def test_finished_job_does_nothing_and_says_so(tmp_path, capsys):
-    job.teach("puzzles", SOURCE, ["steps", "back"], tmp_path)
+    teach(tmp_path, "steps", "back")
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())]
     capsys.readouterr()
-    results = job.teach("puzzles", SOURCE, ["steps", "back"], tmp_path)
+    results = teach(tmp_path, "steps", "back")
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())] == before
-    assert all((r.done_before, r.written) == (400, 0) for r in results.values())
-    assert "all 400 rows were done before; nothing to do" in capsys.readouterr().out
+    assert all((r.done_before, r.written, r.left) == (60, 0, 0) for r in results.values())
+    printed = capsys.readouterr().out
+    assert "all 60 rows were done before; nothing to do" in printed and "ledger: 60 rows in" in printed
 
 
-def test_more_splits_and_another_seed_add_rows(tmp_path):
-    job.teach("puzzles", SOURCE, ["steps"], tmp_path)
-    more = job.teach("puzzles", SOURCE, ["steps"], tmp_path, splits=("train", "validation"))["steps"]
-    assert (more.done_before, more.written) == (400, 20)
-    assert job.teach("puzzles", SOURCE, ["steps"], tmp_path, seed=1)["steps"].done_before == 0
-    assert len({row.key for row in log.read(more.log)}) == 820
+def test_more_splits_add_rows_and_a_limit_takes_the_first(tmp_path):
+    assert teach(tmp_path, limit=7)["steps"].written == 7
+    more = teach(tmp_path, splits=("train", "validation"))["steps"]
+    assert (more.done_before, more.written) == (7, 61)
+
+
+def test_another_setting_is_another_log(tmp_path, capsys):
+    first = teach(tmp_path)["steps"]
+    second = teach(tmp_path, seed=1)["steps"]
+    assert second.log != first.log and (second.done_before, second.written) == (0, 60)
+    assert not rows(first.log).keys() & rows(second.log).keys()
+    assert f"{first.log} is of another model, prompt, sampling or seed" in capsys.readouterr().err
+
+
+def test_the_setting_is_all_that_decides_the_texts(tmp_path):
+    template = tmp_path / "t.txt"
+    template.write_text("{question} {options} {answer} {rationale}")
+    base = plan.load("t", spec(), "r", "puzzles", QUESTIONS, 0)
+    same = [plan.load("t", spec(**c), "r", "puzzles", QUESTIONS, 0)
+            for c in ({"mode": "unforced"}, {"dtype": "float32"}, {"window": 512}, {"batch_tokens": 1}, {"concurrency": 3})]
+    other = [plan.load("t", spec(**c), "r", "puzzles", QUESTIONS, 0) for c in (
+        {"temperature": 0.5}, {"top_p": 0.5}, {"max_tokens": 9}, {"stop": ("x",)}, {"chat": True},
+        {"forced_template": str(template)})]
+    other += [plan.load("t", spec(), "r2", "puzzles", QUESTIONS, 0), plan.load("t", spec(), "r", "puzzles", QUESTIONS, 1)]
+    assert {teacher.setting for teacher in same} == {base.setting}
+    assert len({base.setting, *(teacher.setting for teacher in other)}) == 9
+
+
+def test_shards_share_the_work_and_know_of_each_other(tmp_path):
+    whole = teach(tmp_path / "whole")["steps"]
+    parts = [teach(tmp_path / "parts", shard=(index, 3))["steps"] for index in range(3)]
+    assert [part.log.name.split(".", 1)[1] for part in parts] == [f"{i}-of-3.tfrecord" for i in range(3)]
+    assert [part.written for part in parts] == [20, 20, 20]
+    assert rows(parts[0].log) | rows(parts[1].log) | rows(parts[2].log) == rows(whole.log)
+    again = teach(tmp_path / "parts", shard=(0, 2))["steps"]  # another number of workers: nothing is done twice
+    assert (again.done_before, again.written) == (30, 0)
+    with pytest.raises(UserError, match="no shard 3/3; 3 shards are 0/3 to 2/3"):
+        teach(tmp_path, shard=(3, 3))
 
 
 def test_rows_hold_the_question_and_where_the_text_came_from(tmp_path):
-    result = job.teach("puzzles", SOURCE, ["back"], tmp_path)["back"]
-    questions = {question.id: question for question in tasks.load("puzzles", SOURCE)["train"]}
+    result = teach(tmp_path, "back")["back"]
+    questions = {question.id: question for question in QUESTIONS}
     for row in log.read(result.log):
         question = questions.pop(row.question_id)
         assert row.question_key == question.key and row.text == scripted.explain_back(question.question)
-        assert (row.task, row.split, row.teacher) == ("puzzles", "train", "back")
-        assert (row.model, row.forced) == ("scripted:back", True)
-        assert row.finish_reason == "stop" and row.tokens == len(row.text) and row.prompt_tokens > 100
+        assert (row.task, row.split, row.teacher, row.error) == ("puzzles", "train", "back", "")
+        assert (row.model, row.forced, row.sample) == ("scripted:back", True, 0)
+        assert row.finish_reason == "stop" and row.tokens == len(row.text) and row.prompt_tokens > 50
     assert not questions
 
 
@@ -87,38 +124,127 @@ def test_explanations_are_pinned():
     assert scripted.explain_back("From 8 go +3 -2 +1") == "8 from 7 +1, 7 from 9 -2, 9 from 8 +3."
 
 
-def test_failures_are_counted_and_tried_again(tmp_path):
-    questions = tasks.load("puzzles", SOURCE)["train"][:20]
+def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
+    path = tmp_path / "steps.tfrecord"
+    bad = {question.id for question in QUESTIONS[::4]}
+    first = run(path, Flaky(lambda request: request.question.id in bad))
+    assert (first.written, len(first.failed), first.left) == (45, 15, 15)
+    assert sum(row.error == "timed out" and not row.text for row in log.read(path)) == 15
+    printed = capsys.readouterr()
+    assert f"failed: train {QUESTIONS[0].id}: timed out" in printed.err and "15 failed" in printed.out
+    second = Flaky()
+    again = run(path, second)
+    assert (again.done_before, again.written, again.left) == (45, 15, 0) and second.closed
+    assert {request.question.id for request in second.asked} == bad
+    with log.Log(path, "puzzles", "steps") as done:
+        assert len(done.rows) == 60 and not done.failed
+    assert ledger.total(done.rows.values(), done.failed.values()).rows == 60
 
-    def flaky(requests):
-        for index, result in enumerate(scripted.teacher("steps").generate(requests)):
-            yield engine.Result(result.request, error="timed out") if index % 4 == 0 else result
 
-    teacher = dataclasses.replace(scripted.teacher("steps"), generate=flaky)
-    first = job.run(teacher, questions, questions, tmp_path / "steps.tfrecord", seed=0)
-    assert (first.written, len(first.failures)) == (15, 5) and first.failures[0].endswith(": timed out")
-    second = job.run(scripted.teacher("steps"), questions, questions, tmp_path / "steps.tfrecord", seed=0)
-    assert (second.done_before, second.written, second.failures) == (15, 5, ())
+def test_a_job_that_only_fails_gives_up(tmp_path):
+    many = tasks.load("puzzles", "train=150,validation=1,test=1")["train"]
+    with pytest.raises(UserError, match="the first 100 requests all failed, the last with: timed out"):
+        run(tmp_path / "l.tfrecord", Flaky(lambda request: True), many)
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (("puzzles", SOURCE, ["stesp"]), "did you mean 'steps'"),
-    (("puzzles", "train=10,test=0,validation=0", ["steps"], ("test",)), "no split 'test'"),
+def test_unforced_samples_of_each_question(tmp_path):
+    path = tmp_path / "l.tfrecord"
+    first = run(path, Flaky(), mode="unforced", samples=3, temperature=1.0)
+    assert first.written == 180
+    found = list(log.read(path))
+    assert not any(row.forced for row in found) and {row.sample for row in found} == {0, 1, 2}
+    flaky = Flaky()
+    more = run(path, flaky, mode="unforced", samples=4, temperature=1.0)
+    assert (more.done_before, more.written) == (180, 60) and {request.sample for request in flaky.asked} == {3}
+    assert len({request.seed for request in flaky.asked}) > 55
+
+
+def test_forced_where_no_sample_reaches_gold(tmp_path):
+    path, lost = tmp_path / "l.tfrecord", {question.id for question in QUESTIONS[:10]}
+
+    def answer(request):
+        reaches = request.question.id not in lost and request.sample == 1
+        return request.question.answer if reaches else wrong(request.question)
+
+    options = dict(mode="unforced-first", samples=2, temperature=1.0)
+    result = run(path, Flaky(answer=answer), **options)
+    assert (result.written, result.left) == (130, 0)
+    assert {row.question_id for row in log.read(path) if row.forced} == lost
+    assert run(path, Flaky(answer=answer), **options).written == 0
+
+
+def test_a_question_whose_sample_failed_waits(tmp_path, capsys):
+    path, failing = tmp_path / "l.tfrecord", QUESTIONS[3].id
+    flaky = Flaky(lambda request: request.question.id == failing, answer=lambda request: wrong(request.question))
+    result = run(path, flaky, mode="unforced-first")
+    assert (result.written, result.left) == (59 + 59, 1) and "1 questions wait for samples" in capsys.readouterr().err
+    result = run(path, Flaky(answer=lambda request: wrong(request.question)), mode="unforced-first")
+    assert (result.written, result.left) == (2, 0)
+
+
+def test_stop_finishes_what_is_in_flight(tmp_path):
+    asked = []
+    flaky = Flaky(lambda request: asked.append(request))
+    result = run(tmp_path / "l.tfrecord", flaky, stop=lambda: len(asked) >= 20)
+    assert (result.written, result.left, result.stopped) == (20, 40, True) and flaky.closed
+
+
+def test_the_engine_is_not_opened_for_nothing(tmp_path):
+    run(tmp_path / "l.tfrecord", Flaky())
+    run(tmp_path / "l.tfrecord", None)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(model="stesp"), "did you mean 'steps'"),
+    (dict(model=""), "it has no model"),
+    (dict(engine="vlm"), "did you mean 'vllm'"),
+    (dict(mode="free"), "unknown mode of teacher 't'"),
+    (dict(samples=3), "samples is 3 in mode forced"),
+    (dict(samples=3, mode="unforced"), "3 samples at temperature 0 would all be the same"),
+    (dict(top_p=0.0), "top_p is 0.0"),
+    (dict(stop=("", "x")), "an empty stop string"),
+    (dict(max_tokens=0), "max_tokens is 0; it must be at least 1"),
+    (dict(engine="openai", base_url="http://me:secret@host/v1"), "no name, password or query"),
+    (dict(engine="transformers", model="/nowhere/model"), "there is no directory /nowhere/model"),
+    (dict(engine="vllm", model="nobody/nothing"), "model 'nobody/nothing' is no directory here, and the hub does not give it"),
+    (dict(engine="vllm", model="not a name"), "is no directory here, and the hub does not give it"),
+    (dict(engine="vllm", engine_args={"trust_remote_code": True}), "only safetensors without code are loaded"),
+    (dict(shots=2), "no in-context examples for task 'puzzles'"),
 ])
-def test_bad_input(tmp_path, arguments, message):
-    task, source, teachers, *splits = arguments
-    with pytest.raises(UserError, match=message):
-        job.teach(task, source, teachers, tmp_path / "out", *splits)
+def test_bad_teachers(tmp_path, arguments, message):
+    with pytest.raises(UserError) as error:
+        job.teach("puzzles", SOURCE, {"t": spec(**arguments)}, tmp_path / "out")
+    assert message in str(error.value) and "secret" not in str(error.value)
+    assert not list(tmp_path.glob("out/*")) or arguments["model"] == "stesp" and rows(*tmp_path.glob("out/*")) == {}
+
+
+def test_bad_names_and_splits(tmp_path):
+    with pytest.raises(UserError, match="use lower-case letters"):
+        job.teach("puzzles", SOURCE, {"My Teacher": spec()}, tmp_path / "out")
+    with pytest.raises(UserError, match="no split 'test'"):
+        teach(tmp_path / "out", source="train=10,test=0,validation=0", splits=("test",))
+    with pytest.raises(UserError, match="unknown teacher field 'max_tokns'; did you mean 'max_tokens'"):
+        config.teacher(max_tokns=3)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_without_safetensors(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_text("")
+    with pytest.raises(UserError, match="holds no .*safetensors, and no other weights are loaded"):
+        job.teach("puzzles", SOURCE, {"t": spec(engine="transformers", model=str(tmp_path))}, tmp_path / "out")
 
 
 def test_scripted_teachers_know_puzzles_only(tmp_path):
     question = tasks.Question("1", "obqa", "train", "", "The sun is responsible for", ("a", "b"), "a")
+    teacher = plan.load("steps", spec(), "", "obqa", [question], 0)
     with pytest.raises(UserError, match="not a puzzle"):
-        job.run(dataclasses.replace(scripted.teacher("steps"), examples=0), [question], [], tmp_path / "l.tfrecord", 0)
+        job.run(teacher, [question], tmp_path / "l.tfrecord", lambda: False)
 
 
 def test_neither_jax_nor_torch_is_imported():
-    code = "import sys; import tinyllm_jax.teachers.job; " \
-           "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    code = ("import sys; import tinyllm_jax.teachers.job, tinyllm_jax.cli; from tinyllm_jax.teachers import vllm_engine, "
+            "transformers_engine, openai_engine; "
+            "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'tensorflow_datasets', 'vllm', 'transformers', 'openai'} "
+            "& set(sys.modules); assert not heavy, heavy")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,10 +9,11 @@ import pytest
 from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.logrow import LogRow, row_key
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.tasks import Question
 from tinyllm_jax.teachers import log as logs
 
-ROW = LogRow("k", "q1", "c", "puzzles", "train", "steps", "scripted:steps", "", "p", "{}", 0, True, "naïve → 3.",
-             "stop", 10, 5, 0.25)
+ROW = LogRow("k", "q1", "c", "puzzles", "train", "steps", "scripted:steps", "", "p", "{}", 0, True, 0, "naïve → 3.",
+             "stop", 10, 5, -0.5, 0, 0.25, "")
 
 
 def write(path, count: int) -> None:
@@ -26,20 +27,47 @@ def test_rows_come_back_equal(tmp_path):
     write(path, 3)
     assert list(logs.read(path)) == [dataclasses.replace(ROW, key=f"k{i}") for i in range(3)]
     with logs.Log(path, "puzzles", "steps") as log:
-        assert log.keys == {"k0", "k1", "k2"} and log.cut == 0
+        assert list(log.rows) == ["k0", "k1", "k2"] and log.cut == 0 and not log.failed
 
 
 def test_row_bytes_are_pinned():
     assert ROW.to_bytes().decode() == (
-        '{"finish_reason":"stop","forced":true,"key":"k","model":"scripted:steps","prompt_hash":"p","prompt_tokens":10,'
-        '"question_id":"q1","question_key":"c","revision":"","sampling":"{}","seconds":0.25,"seed":0,"split":"train",'
-        '"task":"puzzles","teacher":"steps","text":"naïve → 3.","tokens":5}')
+        '{"context_cut":0,"error":"","finish_reason":"stop","forced":true,"key":"k","mean_logprob":-0.5,'
+        '"model":"scripted:steps","prompt_hash":"p","prompt_tokens":10,"question_id":"q1","question_key":"c","revision":"",'
+        '"sample":0,"sampling":"{}","seconds":0.25,"seed":0,"split":"train","task":"puzzles","teacher":"steps",'
+        '"text":"naïve → 3.","tokens":5}')
+    assert LogRow.from_bytes(dataclasses.replace(ROW, mean_logprob=None).to_bytes()).mean_logprob is None
 
 
 def test_key_covers_everything_that_decides_the_text():
-    base = dict(question_key="a", question_id="b", split="train", teacher="c", prompt="d", sampling="{}", seed=0)
-    changed = [row_key(**{**base, name: 1 if name == "seed" else "x"}) for name in base]
-    assert len({row_key(**base), *changed}) == len(base) + 1
+    question = Question("b", "puzzles", "train", "", "Why?", ("x", "y"), "x")
+    base = dict(question=question, teacher="c", model="m", prompt="d", sampling="{}", seed=0, sample=0)
+    other = {"seed": 1, "sample": 1, "question": dataclasses.replace(question, answer="y")}
+    changed = [row_key(**{**base, name: other.get(name, "x")}) for name in base]
+    changed += [row_key(**{**base, "question": dataclasses.replace(question, **{name: "test"})}) for name in ("id", "split")]
+    assert len({row_key(**base), *changed}) == len(base) + 3
+
+
+def test_a_failed_row_is_made_good_by_a_later_one(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    failed = dataclasses.replace(ROW, text="", error="timed out")
+    with logs.Log(path, "puzzles", "steps") as log:
+        log.append(failed)
+    with logs.Log(path, "puzzles", "steps") as log:
+        assert not log.rows and log.failed == {"k": failed}
+        log.append(ROW)
+        assert log.rows == {"k": ROW} and not log.failed
+    with logs.Log(path, "puzzles", "steps") as log:
+        assert log.rows == {"k": ROW} and not log.failed
+
+
+def test_a_log_that_is_being_written_can_be_read(tmp_path):
+    path = tmp_path / "steps.tfrecord"
+    write(path, 3)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert [row.key for row in logs.read(path, whole=False)] == ["k0", "k1"]
+    with pytest.raises(UserError, match="damaged file"):
+        list(logs.read(path))
 
 
 def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
@@ -50,7 +78,7 @@ def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
     for end in range(first + 1, len(whole), 7):
         path.write_bytes(whole[:end])
         with logs.Log(path, "puzzles", "steps") as log:
-            assert log.keys == {"k0"} and log.cut == end - first
+            assert list(log.rows) == ["k0"] and log.cut == end - first
             log.append(dataclasses.replace(ROW, key="k1"))
         assert path.read_bytes() == whole
 
@@ -91,7 +119,7 @@ def test_unwritable_places(tmp_path):
 def test_full_disk():
     """/dev/full takes no byte."""
     log = logs.Log.__new__(logs.Log)
-    log.path, log._file, log._synced, log.keys = "/dev/full", open("/dev/full", "ab"), 0.0, {"k0"}
+    log.path, log._file, log._synced, log.rows = "/dev/full", open("/dev/full", "ab"), 0.0, {"k0": ROW}
     with pytest.raises(UserError, match="No space left on device; its 1 rows are safe"), log:
         log.append(ROW)
 

@@ -1,101 +1,105 @@
-"""Builds a corpus: questions joined with the rows of rationale logs, by id and content, never by row order."""
+"""Builds a corpus: questions joined with the rows of rationale logs and the columns of other corpora, by id and content,
+never by row order."""
 
-import collections
-import itertools
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from tinyllm_jax.corpus import quality, store, tfrecord
+from tinyllm_jax.corpus import beside, choose, logs as logfiles, policy as policies, statistics, store
+from tinyllm_jax.corpus.choose import Answers
 from tinyllm_jax.corpus.logrow import LogRow
+from tinyllm_jax.corpus.logs import Slot, slot_of
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
-Slot = tuple[str, str, str, str]  # split, question id, question key, teacher
+Columns = dict[str, dict[Slot, Rationale]]  # by teacher and question
 
 
 def build(task: str, questions: Mapping[str, Sequence[Question]], logs: Sequence[str | os.PathLike],
-          out: str | os.PathLike) -> Manifest:
-    """Makes a corpus of a task's questions and of what teachers logged about them.
+          out: str | os.PathLike, corpora: Sequence[str | os.PathLike] = (), policy: str = "keep-all") -> Manifest:
+    """Makes a corpus of a task's questions, of what teachers logged about them, and of other corpora's columns.
 
-    A log row belongs to the question of its split, id and content; a row of another question, or of one whose content
-    has changed since, is counted and left out. An empty rationale has weight 0, any other 1. The corpus's bytes do not
-    depend on the order of the logs or of the rows in them.
+    A row belongs to the question of its split, id and content; one of another question, or of one whose content has
+    changed since, is counted and left out, and so is a failed row. `choose` says which of several rows about a question
+    becomes the rationale. The policy gives every rationale its weight, those of other corpora too. The corpus's bytes do
+    not depend on the order of logs, of the rows in them, or of corpora.
 
     Args:
-      task: the task of all questions and log rows.
+      task: the task of all questions and rows.
       questions: by split, in the order that the corpus keeps.
-      logs: the log files, at least one.
+      logs: the log files; may be empty where there are corpora.
       out: the corpus to write; absent or an empty directory.
+      corpora: directories of finished corpora of the task; each teacher's name occurs in one input only.
+      policy: one of `policy.POLICIES`.
 
     Returns:
       The corpus's manifest; its `report` is what `report.format_report` prints.
 
     Raises:
-      UserError: a log is unreadable, damaged or of another task, two rows of different keys are about the same question
-        and teacher, or `out` is not free.
+      UserError: a log or corpus is unreadable, damaged or of another task, a teacher's rows were made with different
+        settings, a teacher is in two inputs, there is no rationale at all, the policy is unknown, or `out` is not free.
     """
+    policies.check(policy)
     store.check_free(out)
-    known = {(question.split, question.id, question.key): question for part in questions.values() for question in part}
-    counts = collections.Counter({"rows": 0, "rows of an unknown or changed question": 0, "rows logged twice": 0,
-                                  "bytes of a torn last row": 0})
-    chosen: dict[Slot, tuple[LogRow, Path]] = {}
-    for log in map(Path, logs):
-        for row in _read_log(log, task, counts):
-            if (row.split, row.question_id, row.question_key) in known:
-                _choose(chosen, row, log, counts)
-            else:
-                counts["rows of an unknown or changed question"] += 1
-    teachers = sorted({row.teacher for row, _ in chosen.values()})
-    if not teachers:
-        raise UserError(f"no row of {', '.join(map(str, logs)) or 'no log'} is about a question of task '{task}'; give the "
-                        f"log and the questions that 'tinyllm teach' had")
-    rows = {split: quality.mark_duplicates([_row(question, teachers, chosen) for question in part])
+    known = {slot_of(question): question for part in questions.values() for question in part}
+    logged = logfiles.read_logs(logs, task, known)
+    imported = beside.read_corpora(corpora, task, questions)
+    _check_names(logged.sources, imported.sources)
+    stated = {teacher: {slot: choose.answers(rows, known[slot]) for slot, rows in by_slot.items()}
+              for teacher, by_slot in logged.rows.items()}
+    columns = imported.rationales | _chosen(logged.rows, stated, known)
+    if not any(columns.values()):
+        inputs = ", ".join(map(str, [*logs, *corpora])) or "no log"
+        raise UserError(f"no row of {inputs} is about a question of task '{task}'; give the log and the questions that "
+                        f"'tinyllm teach' had")
+    teachers = sorted(columns)
+    rows = {split: policies.apply(policy, [_row(question, teachers, columns) for question in part])
             for split, part in questions.items()}
-    report = quality.statistics(rows, teachers) | {"log": dict(counts), "problems": []}
-    return store.write_corpus(out, task, teachers, rows, report, "rationale logs")
+    report = statistics.statistics(rows, teachers) | {"policy": policies.report(policy, rows, teachers), "problems": []}
+    report |= _logs_report(logged, stated, questions) if logs else {}
+    report |= {"corpora": imported.told} if corpora else {}
+    source = " and ".join(["rationale logs"] * bool(logs) + ["other corpora"] * bool(corpora))
+    return store.write_corpus(out, task, teachers, rows, report, source)
 
 
-def _read_log(log: Path, task: str, counts: collections.Counter) -> list[LogRow]:
-    end, whole = tfrecord.scan(log)
-    counts["bytes of a torn last row"] += log.stat().st_size - end
-    counts["rows"] += whole
-    rows = []
-    for payload in itertools.islice(tfrecord.read_records(log), whole):
-        try:
-            rows.append(LogRow.from_bytes(payload))
-        except UserError as error:
-            raise UserError(f"{log}: record {len(rows)}: {error}") from None
-        if rows[-1].task != task:
-            raise UserError(f"{log}: record {len(rows) - 1} is of task '{rows[-1].task}', not of '{task}'; give the logs of "
-                            f"one task")
-    return rows
+def _check_names(logged: Mapping[str, str], imported: Mapping[str, list[str]]) -> None:
+    for teacher, corpora in sorted(imported.items()):
+        inputs = corpora if teacher not in logged else [logged[teacher], *corpora]
+        if len(inputs) > 1:
+            raise UserError(f"teacher '{teacher}' is in {inputs[0]} and in {inputs[1]}; leave one out, or give the teachers "
+                            f"different names")
 
 
-def _choose(chosen: dict[Slot, tuple[LogRow, Path]], row: LogRow, log: Path, counts: collections.Counter) -> None:
-    slot = (row.split, row.question_id, row.question_key, row.teacher)
-    other, other_log = chosen.setdefault(slot, (row, log))
-    if other is row:
-        return
-    if other.key != row.key:
-        first, second = sorted([f"{other_log} (key {other.key[:12]})", f"{log} (key {row.key[:12]})"])
-        raise UserError(f"two different rationales of {row.teacher} for question '{row.question_id}' of {row.split}: "
-                        f"{first} and {second}; leave one log out, or give the teachers different names")
-    counts["rows logged twice"] += 1
-    chosen[slot] = min((other, other_log), (row, log), key=lambda pair: pair[0].to_bytes())
+def _chosen(logged: Mapping[str, Mapping[Slot, Sequence[LogRow]]], stated: Mapping[str, Mapping[Slot, Answers]],
+            known: Mapping[Slot, Question]) -> Columns:
+    columns: Columns = {}
+    for teacher, by_slot in logged.items():
+        found = {slot: choose.rationale(rows, known[slot], stated[teacher][slot]) for slot, rows in by_slot.items()}
+        columns[teacher] = {slot: rationale for slot, rationale in found.items() if rationale}
+    return columns
 
 
-def _row(question: Question, teachers: Sequence[str], chosen: Mapping[Slot, tuple[LogRow, Path]]) -> Row:
-    slots = ((question.split, question.id, question.key, teacher) for teacher in teachers)
-    rows = [chosen[slot][0] for slot in slots if slot in chosen]
-    return Row(question, {row.teacher: _rationale(row, question) for row in rows})
+def _row(question: Question, teachers: Sequence[str], columns: Columns) -> Row:
+    slot = slot_of(question)
+    return Row(question, {teacher: columns[teacher][slot] for teacher in teachers if slot in columns[teacher]})
 
 
-def _rationale(row: LogRow, question: Question) -> Rationale:
-    flags = quality.flags_of(row.text, question, row.finish_reason)
-    return Rationale(
-        text=row.text, teacher=row.teacher, model=row.model, revision=row.revision, prompt_hash=row.prompt_hash,
-        sampling=row.sampling, forced=row.forced, finish_reason=row.finish_reason, tokens=row.tokens,
-        weight=quality.weight_of(flags), flags=flags)
+def _logs_report(logged: logfiles.Logged, stated: Mapping[str, Mapping[Slot, Answers]],
+                 questions: Mapping[str, Sequence[Question]]) -> dict:
+    """`log`: what was read. `generations`: per teacher all that it wrote. `unforced`: per split and teacher its own
+    accuracy, where it has any. No times: a job that was stopped and went on makes the same corpus."""
+    unforced = {split: {teacher: told for teacher, found in stated.items()
+                        if (told := choose.accuracy(part, found))["samples"]} for split, part in questions.items()}
+    return {
+        "log": logged.counts,
+        "generations": {teacher: _totals([row for rows in by_slot.values() for row in rows])
+                        for teacher, by_slot in logged.rows.items()},
+        "unforced": {split: told for split, told in unforced.items() if told},
+    }
+
+
+def _totals(rows: Sequence[LogRow]) -> dict[str, int]:
+    return {"rows": len(rows), "prompt_tokens": sum(max(row.prompt_tokens, 0) for row in rows),
+            "tokens": sum(max(row.tokens, 0) for row in rows), "contexts_cut": sum(row.context_cut > 0 for row in rows),
+            "context_words_cut": sum(row.context_cut for row in rows)}

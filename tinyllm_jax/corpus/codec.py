@@ -3,10 +3,10 @@
     id, task, context, question, answer    text
     choices                                texts
     rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling, forced, finish_reason,
-                                           tokens, weight, flags
+                                           tokens, weight, vote_share, flags
 
 A teacher's column is there in every row; `present` is false where it wrote nothing, which is not the same as a
-rationale that is empty. `weight` is kept in single precision.
+rationale that is empty. `weight` and `vote_share` are kept in single precision.
 Only the protocol buffer of `tensorflow_datasets` is used, not its `serialize_example` and `deserialize_example_np`:
 they need about six times as long, and the bytes of the first change from process to process.
 """
@@ -33,7 +33,7 @@ def features(teachers: Sequence[str]):
     from tensorflow_datasets import features as tfds
 
     column = {name: tfds.Text() for name in TEXTS} | {
-        "present": np.bool_, "forced": np.bool_, "tokens": np.int64, "weight": np.float32,
+        "present": np.bool_, "forced": np.bool_, "tokens": np.int64, "weight": np.float32, "vote_share": np.float32,
         "flags": tfds.Sequence(tfds.Text()),
     }
     texts = {name: tfds.Text() for name in QUESTION_TEXTS}
@@ -71,6 +71,7 @@ def _put_rationale(fields: Any, column: str, rationale: Rationale | None) -> Non
     fields[column + "forced"].int64_list.value.append(int(stored.forced))
     fields[column + "tokens"].int64_list.value.append(stored.tokens)
     fields[column + "weight"].float_list.value.append(stored.weight)
+    fields[column + "vote_share"].float_list.value.append(stored.vote_share)
 
 
 def _put_texts(field: Any, *texts: str) -> None:
@@ -104,5 +105,6 @@ def _decode_rationale(fields: Any, column: str, teacher: str) -> Rationale:
         forced=bool(fields[column + "forced"].int64_list.value[0]),
         tokens=fields[column + "tokens"].int64_list.value[0],
         weight=fields[column + "weight"].float_list.value[0],
+        vote_share=fields[column + "vote_share"].float_list.value[0],
         flags=tuple(flag.decode() for flag in fields[column + "flags"].bytes_list.value),
         **texts)

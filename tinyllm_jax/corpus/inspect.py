@@ -5,7 +5,7 @@ import json
 import os
 import textwrap
 
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus import statistics
 from tinyllm_jax.corpus.report import format_report
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
@@ -26,7 +26,7 @@ def inspect(directory: str | os.PathLike, as_json: bool = False, sample: int = 2
     """
     corpus = Corpus(directory)
     rows = {split: corpus.rows(split) for split in corpus.splits}
-    report = corpus.manifest.report | quality.statistics(rows, corpus.teachers)
+    report = corpus.manifest.report | statistics.statistics(rows, corpus.teachers)
     shown = {split: part[:sample] for split, part in rows.items()}
     if as_json:
         return json.dumps({

@@ -1,4 +1,4 @@
-"""One row of a rationale log: a finished generation, with everything that a corpus records of how it came to be.
+"""One row of a rationale log: a generation that finished or failed, with everything that a corpus records of it.
 
 Teachers write these rows, `corpus build` reads them; both know them only by this file. A row is one TFRecord payload
 (`corpus/tfrecord.py`) holding canonical JSON: sorted keys, no spaces, UTF-8.
@@ -7,9 +7,11 @@ Teachers write these rows, `corpus build` reads them; both know them only by thi
 import dataclasses
 import hashlib
 import json
+import typing
 from typing import Any
 
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.tasks.question import Question
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +24,18 @@ class LogRow:
       question_key: `Question.key`, the hash of the question's content.
       teacher: the teacher's name, a column of the corpus.
       model, revision: the model that wrote it and its revision ("" when it has none).
-      prompt_hash: sha256 of the prompt *template* (the key covers the whole prompt text).
+      prompt_hash: sha256 of the prompt *template* and its in-context examples (the key covers the whole prompt text).
       sampling: the sampling parameters as JSON with sorted keys.
       seed: the seed of the in-context examples and of the sampling.
       forced: whether the teacher was shown the gold answer.
-      text: the rationale.
+      sample: which of the samples of this question it is, from 0.
+      text: the rationale; of an unforced row the rationale with the answer that it ends in.
       finish_reason: "stop", "length" or "unknown".
       prompt_tokens, tokens: tokens read and written, by the teacher's own tokenizer (-1 when it has none).
-      seconds: how long the generation took.
+      mean_logprob: the mean log-probability (natural) of the tokens written; None where the engine gives none.
+      context_cut: words of the question's context that were cut off to fit the model's window.
+      seconds: the time since the previous row was finished, so that a log's rows add up to the time spent.
+      error: why there is no rationale; "" when there is one. A log may hold a failed row and later a good one of its key.
     """
 
     key: str
@@ -44,11 +50,15 @@ class LogRow:
     sampling: str
     seed: int
     forced: bool
+    sample: int
     text: str
     finish_reason: str
     prompt_tokens: int
     tokens: int
+    mean_logprob: float | None
+    context_cut: int
     seconds: float
+    error: str
 
     def to_bytes(self) -> bytes:
         """The payload: canonical JSON, so equal rows are equal bytes."""
@@ -62,8 +72,9 @@ class LogRow:
         except (ValueError, TypeError) as error:
             raise UserError(f"not a row of a rationale log ({error}): {payload[:80]!r}") from None
         for field in dataclasses.fields(cls):
-            if type(getattr(row, field.name)) is not field.type:
-                raise UserError(f"not a row of a rationale log: '{field.name}' should be {field.type.__name__}, "
+            allowed = typing.get_args(field.type) or (field.type,)
+            if type(getattr(row, field.name)) not in allowed:
+                raise UserError(f"not a row of a rationale log: '{field.name}' should be {allowed[0].__name__}, "
                                 f"is {getattr(row, field.name)!r}")
         return row
 
@@ -73,13 +84,17 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def row_key(question_key: str, question_id: str, split: str, teacher: str, prompt: str, sampling: str,
-            seed: int) -> str:
+def row_key(question: Question, teacher: str, model: str, prompt: str, sampling: str, seed: int, sample: int = 0) -> str:
     """The identity of a generation: sha256 of all that decides its text.
 
     The question's id and split are part of it beside its content, so that a question that occurs twice in a dataset
     has two rows.
+
+    Args:
+      question, teacher, sampling, seed, sample: as in `LogRow`.
+      model: what names the weights: the revision where there is one, else the model's name.
+      prompt: the whole prompt, before any context is cut.
     """
     prompt_sha = hashlib.sha256(prompt.encode()).hexdigest()
-    parts = [question_key, question_id, split, teacher, prompt_sha, sampling, seed]
+    parts = [question.key, question.id, question.split, teacher, model, prompt_sha, sampling, seed, sample]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 from tinyllm_jax.errors import UserError
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,27 +1,34 @@
-"""What is wrong with a rationale, from its text alone, and the counts of it per split and teacher.
+"""What is wrong with a rationale, from its text alone.
 
     empty          nothing was written
-    unterminated   it does not end like a sentence, or the teacher stopped at its token limit
+    unterminated   it does not end where a sentence does, or the teacher stopped at its token limit
     echo           a line of it is the prompt's own form (`Question:`, `Options:`, …): the teacher began another question
     contradicts    it states an answer, and that is not the gold one
     duplicate      an earlier row of the split has the same text from the same teacher
-    no_new_word    every content word of it stands already in the context, question or choices
+    no_new_word    every content word of it stands already in the question or choices
+    repetition     a sentence or line with three content words stands in it twice, any other one more often than there are
+                   choices (who goes through the choices may say the same of each), or two words or more go round four times
+    copied         it begins by giving the gold answer, by letter or text, before it says anything else
+    truncated      a policy cut it to its last full sentence
 
-An empty rationale has no other flag. What follows an echo is about another question and says nothing about the answer.
+`BAD` flags say that a student should not learn from the rationale: `empty`, `unterminated`, `echo` and `repetition` texts
+are none that it should write; what `contradicts` argues for a wrong answer; a `duplicate` says nothing about its own
+question, and if the question is a duplicate too, the first row stands; `no_new_word` is question and answer over again,
+which the answer target teaches already. `copied` is not bad: what follows the answer may well explain it, and where
+nothing does, it is `no_new_word`. A rationale without a bad flag is called sound.
+An empty rationale has no other flag. What follows an echo is about another question and says nothing about this one.
+Quoting the context is reasoning, so that its words count as new.
 """
 
 import collections
-import dataclasses
-import itertools
 import re
-from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.corpus import sentences
 from tinyllm_jax.tasks.question import Question
 
-FLAGS = ("empty", "unterminated", "echo", "contradicts", "duplicate", "no_new_word")
+BAD = ("empty", "unterminated", "echo", "contradicts", "duplicate", "no_new_word", "repetition")
+FLAGS = (*BAD, "copied", "truncated")
 
-_END = re.compile(r"[.!?…。！？][\"'”’)\]}*_`]*$")
 _ECHO = re.compile(r"^[\s#*>_-]*(?:Question\b[^\n:]{0,10}:|Q\.?\s?\d+\b|Options?\s*:|Answer Choices\s*:|Rationale\s*:)", re.M)
 _LETTER = r"(?:option |choice )?[\"'(\[*]*(?P<after>[a-z])(?:[\"')\]*]|(?=\s*(?:[.,;:\n]|$)))"
 _BEST = r"(?:correct|right|best|appropriate)"
@@ -30,6 +37,11 @@ _STATED = re.compile(
     rf"(?: clearly| definitely| therefore)?[:\s]*(?:{_LETTER}|(?P<text>[^\n]+))"
     rf"|(?:\b(?:option|choice) [\"'(]?|[\"'(])(?P<before>[a-z])[)\"']?,?(?: which)? is (?:the )?(?:answer|{_BEST})\b", re.I)
 _ANNOUNCES = ("answer", "correct", "right", "best", "appropriate")
+_LEAD = frozenset("answer best choice clearly correct hence option right so the therefore thus".split())  # may open a copy
+_COPIED_LETTER = re.compile(r"(?:answer|option|choice)?[\W_]*(?P<letter>[a-z])(?:[)\].:*]+|$)(?P<rest>.*)", re.I | re.S)
+_IS_ANSWER = re.compile(r"[\s,'\"]*(?:which )?is (?:the )?(?:answer|correct|right|best (?:answer|choice|option))\b")
+_LABEL = re.compile(r"[\W_]*(?:\(?(?:\d{1,2}|[a-z])[).:]|option [a-z]\b|(?:first|second|third|fourth|fifth)(?:ly)?,)?", re.I)
+_LOOP = re.compile(r"\b(\w+(?: \w+){1,11})(?: \1){3,}\b")
 _WORD = re.compile(r"\w+")
 _COMMON = frozenset(  # words that carry no content of their own
     "a about all also an and answer any are as at be because been but by can choice could did do does each for from had has "
@@ -44,9 +56,8 @@ def stated_answer(text: str, question: Question) -> int | None:
     lower = text.lower()
     if not any(word in lower for word in _ANNOUNCES):  # most rationales: spares them the slow search
         return None
-    echo = _ECHO.search(text)
     found = None
-    for match in _STATED.finditer(text[:echo.start()] if echo else text):
+    for match in _STATED.finditer(text[:echo_start(text)]):
         letter = match["after"] or match["before"]
         named = _named_choice(letter or match["text"], question)
         if named is None and letter and ord(letter.lower()) - ord("a") < len(question.choices):
@@ -72,8 +83,14 @@ def normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def echo_start(text: str) -> int | None:
+    """Where the prompt's own form begins in a rationale; None where it does not."""
+    echo = _ECHO.search(text)
+    return echo and echo.start()
+
+
 def flags_of(text: str, question: Question, finish_reason: str = "unknown", stated: int | None = None) -> tuple[str, ...]:
-    """The flags of one rationale, sorted; all but `duplicate`, which needs the other rows.
+    """The flags of one rationale, sorted; without `duplicate`, which needs the other rows, and `truncated`.
 
     Args:
       text: the rationale.
@@ -85,72 +102,60 @@ def flags_of(text: str, question: Question, finish_reason: str = "unknown", stat
         return ("empty",)
     if stated is None:
         stated = stated_answer(text, question)
-    known = {word for part in (question.context, question.question, *question.choices) for word in _words(part)}
+    own = text[:echo_start(text)]
+    ends = sentences.ends(text)
+    parts = sentences.split(own, [end for end in ends if end <= len(own)])
+    known = {word for part in (question.question, *question.choices) for word in _words(part)}
     flags = {
-        "unterminated": finish_reason == "length" or not _END.search(text.rstrip()),
-        "echo": bool(_ECHO.search(text)),
+        "unterminated": finish_reason == "length" or ends[-1:] != [len(text.rstrip())],
+        "echo": own != text,
         "contradicts": stated is not None and question.choices[stated] != question.answer,
         "no_new_word": all(word in known or word in _COMMON for word in _words(text)),
+        "repetition": _repeats(own, parts, len(question.choices)),
+        "copied": bool(parts) and _copies(own, parts, question),
     }
     return tuple(sorted(flag for flag, there in flags.items() if there))
 
 
-def weight_of(flags: Sequence[str]) -> float:
-    """A new row's weight in the objective: 1, or 0 for an empty rationale, which could only teach to write nothing."""
-    return 0.0 if "empty" in flags else 1.0
+def _repeats(text: str, parts: list[str], choices: int) -> bool:
+    seen = collections.Counter()
+    for part in parts:
+        words = tuple(_words(_LABEL.sub("", part, count=1)))
+        seen[words] += len(words) > 1
+        if seen[words] > choices or seen[words] == 2 and len({*words} - _COMMON) >= 3:
+            return True
+    words = _words(text)
+    if max(collections.Counter(zip(words, words[1:])).values(), default=0) < 4:  # spares most texts the slow search
+        return False
+    return any(any(map(str.isalpha, loop[1])) for loop in _LOOP.finditer(" ".join(words)))
+
+
+def _copies(text: str, parts: list[str], question: Question) -> bool:
+    """Whether the first sentence gives the gold answer and nothing else, or announces it at once."""
+    first, gold = parts[0], _plain(question.answer)
+    if len(parts) > 1 and {*_words(first)} <= _LEAD:  # "Answer:" on a line of its own
+        first = f"{first} {parts[1]}"
+    plain = _plain(first)
+    if plain == gold or plain.startswith(gold) and _IS_ANSWER.match(plain, len(gold)):
+        return True
+    lettered = _COPIED_LETTER.match(first.lstrip("(*[ "))
+    if lettered and lettered["letter"].lower() == _letter(question.gold) and _plain(lettered["rest"]) in ("", gold):
+        return not _goes_through_choices(text, question)
+    if not any(word in first.lower() for word in _ANNOUNCES):
+        return False
+    announced = _STATED.search(first)
+    return bool(announced) and {*_words(first[:announced.start()])} <= _LEAD and (
+        stated_answer(first, question) == question.gold)
+
+
+def _goes_through_choices(text: str, question: Question) -> bool:
+    others = "".join(_letter(index) for index in range(len(question.choices)) if index != question.gold)
+    return bool(re.search(rf"(?:^|[\n.!?:]\s*)\(?[{others}]\)", text.lower()))
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index)
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
-
-
-def mark_duplicates(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one split, with `duplicate` added to each rationale whose text its teacher already gave earlier."""
-    seen, marked = set(), []
-    for row in rows:
-        rationales = dict(row.rationales)
-        for teacher, rationale in row.rationales.items():
-            text = (teacher, normal(rationale.text))
-            if text in seen and text[1]:
-                flags = tuple(sorted({*rationale.flags, "duplicate"}))
-                rationales[teacher] = dataclasses.replace(rationale, flags=flags)
-            seen.add(text)
-        marked.append(Row(row.question, rationales))
-    return marked
-
-
-def statistics(rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> dict:
-    """Counts of a corpus, as JSON.
-
-    Returns:
-      "splits": per split its `questions`, `duplicate_questions` (rows whose content an earlier row has) and, per
-      teacher, `rationales`, `missing`, `stated` (how many state an answer), `zero_weight`, `mean_words` and one count
-      per flag. "overlap": per pair of splits the rows of the second whose content is in the first.
-    """
-    contents = {split: [_content(row.question) for row in part] for split, part in rows.items()}
-    splits = {split: {"questions": len(part), "duplicate_questions": len(part) - len(set(contents[split])),
-                      "teachers": {teacher: _teacher_statistics(part, teacher) for teacher in teachers}}
-              for split, part in rows.items()}
-    overlap = {f"{first}/{second}": sum(content in set_of_first for content in contents[second])
-               for first, second in itertools.combinations(rows, 2) for set_of_first in [set(contents[first])]}
-    return {"splits": splits, "overlap": overlap}
-
-
-def _content(question: Question) -> tuple[str, ...]:
-    """Equal for questions that differ only in case, spaces or the order of their choices."""
-    return (normal(question.context), normal(question.question), *sorted(map(normal, question.choices)))
-
-
-def _teacher_statistics(rows: Sequence[Row], teacher: str) -> dict:
-    pairs = [(row.rationales[teacher], row.question) for row in rows if teacher in row.rationales]
-    flags = collections.Counter(flag for rationale, _ in pairs for flag in rationale.flags)
-    words = sum(len(rationale.text.split()) for rationale, _ in pairs)
-    return {"rationales": len(pairs), "missing": len(rows) - len(pairs),
-            "stated": sum(_states(rationale, question) for rationale, question in pairs),
-            "zero_weight": sum(rationale.weight == 0 for rationale, _ in pairs),
-            "mean_words": round(words / len(pairs), 1) if pairs else 0.0,
-            **{flag: flags[flag] for flag in FLAGS}}
-
-
-def _states(rationale: Rationale, question: Question) -> bool:
-    return "contradicts" in rationale.flags or stated_answer(rationale.text, question) is not None

@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinyllm_jax.corpus import quality, store
+from tinyllm_jax.corpus import policy, quality, statistics, store
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError, unknown
@@ -91,7 +91,7 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     if not any(row.rationales for part in rows.values() for row in part):
         raise UserError(f"no rationale of any question of task '{task}' in {Path(directory) / task / 'llm'}; the first thing "
                         f"wrong is: {tally.problems[0]}")
-    report = quality.statistics(rows, tuple(MODELS)) | {"repairs": dict(tally.repairs), "problems": tally.problems}
+    report = statistics.statistics(rows, tuple(MODELS)) | {"repairs": dict(tally.repairs), "problems": tally.problems}
     return store.write_corpus(out, task, tuple(MODELS), rows, report, "released files of the TinyLLM authors")
 
 
@@ -111,7 +111,7 @@ def _read_split(directory: Path, task: str, split: str, tally: Tally) -> list[Ro
     for teacher in MODELS:
         if good and not any(teacher in rationales for rationales in found.values()):
             tally.problems.append(f"{task} {split}: no rationale of {teacher} for any of {len(good)} questions")
-    return quality.mark_duplicates([Row(question, found[index]) for index, question in good])
+    return statistics.mark_duplicates([Row(question, found[index]) for index, question in good])
 
 
 def _texts(directory: Path, task: str, split: str, tally: Tally) -> Iterator[tuple[str, int, str]]:
@@ -257,7 +257,7 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
 
 def _rationale(teacher: str, text: str, question: Question, stated: int | None) -> Rationale:
     flags = quality.flags_of(text, question, stated=stated)
-    return Rationale(text, teacher, model=MODELS[teacher], weight=quality.weight_of(flags), flags=flags)
+    return Rationale(text, teacher, model=MODELS[teacher], weight=policy.weight_of(flags), flags=flags)
 
 
 def _stated_choice(stated: str, question: Question) -> int | None:

@@ -1,8 +1,11 @@
 """One row of a corpus: a question and, per teacher, its rationale with provenance."""
 
 import dataclasses
+import re
 
 from tinyllm_jax.tasks.question import Question
+
+TEACHER = re.compile(r"[a-z0-9][a-z0-9._-]*")  # a teacher's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Rationale:
       tokens: tokens that the teacher generated (-1 when not known).
       weight: the row's weight in the objective; 0 keeps it out of training.
       flags: quality flags, sorted, e.g. ("echo", "unterminated").
+      vote_share: the share of the teacher's unforced samples of the question that state the gold answer (-1 when it has
+        none).
     """
 
     text: str
@@ -34,6 +39,7 @@ class Rationale:
     tokens: int = -1
     weight: float = 1.0
     flags: tuple[str, ...] = ()
+    vote_share: float = -1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,12 +19,11 @@ from pathlib import Path
 from tinyllm_jax import errors
 from tinyllm_jax.corpus import codec, manifest as manifests, tfrecord
 from tinyllm_jax.corpus.manifest import Manifest, Shard
-from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.corpus.schema import TEACHER, Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import problem
 
 SHARD_BYTES = 64 << 20  # a new shard is begun about every so many bytes
-TEACHER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 PROVENANCE = ("model", "revision", "prompt_hash", "sampling", "forced")
 
 

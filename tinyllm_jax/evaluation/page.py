@@ -1,6 +1,5 @@
 """The report as one HTML page: no script, nothing fetched, and every text that a model or dataset wrote is escaped."""
 
-import html
 from collections.abc import Sequence
 
 from tinyllm_jax.evaluation import charts
@@ -9,7 +8,7 @@ from tinyllm_jax.evaluation.report import (
 )
 from tinyllm_jax.evaluation.results import METRICS, Prediction
 from tinyllm_jax.evaluation.stats import Paired
-from tinyllm_jax.evaluation.style import STYLE
+from tinyllm_jax.style import document, escape as _e
 
 READING = """
 <dl>
@@ -39,7 +38,6 @@ def html_page(title: str, students: Sequence[StudentReport], samples: Sequence[S
     """
     check(students)
     result = students[0].result
-    lead, *more = [sentence.replace(" %", "\u00a0%") for sentence in verdict(students)]
     sections = [
         ("Accuracies", _accuracies(students)),
         ("Pair by pair", _pairs(students)),
@@ -48,33 +46,8 @@ def html_page(title: str, students: Sequence[StudentReport], samples: Sequence[S
         ("How to read this page", READING),
         ("Notes", _notes(students, notes)),
     ]
-    body = "".join(f"<section><h2>{heading}</h2>{content}</section>" for heading, content in sections if content)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{_e(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="kicker">{_e(result.task)} · {_e(result.split)} · {result.n:,} questions</p>
-<h1>{_e(title)}</h1>
-<div class="verdict"><p class="lead">{_e(lead)}</p><p>{_e(" ".join(more))}</p></div>
-</header>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _e(text: str) -> str:
-    return html.escape(text, quote=True)
+    kicker = f"{result.task} · {result.split} · {result.n:,} questions"
+    return document(title, kicker, verdict(students), sections)
 
 
 def _accuracies(students: Sequence[StudentReport]) -> str:

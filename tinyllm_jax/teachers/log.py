@@ -1,11 +1,14 @@
 """The append-only log of what one teacher wrote about one task: a TFRecord file of `corpus.logrow.LogRow`s.
 
+A request that failed is a row too, with its error; a later run asks again, and a good row of the same key follows.
+
 A row is appended as soon as it is finished and reaches the operating system at once, so a killed process loses nothing
 that it had written; once a second, and at the end, the file is synced to the disk, for the case of a power cut. What an
 interrupted append leaves is cut off when the log is next opened. One process at a time may have a log open.
 """
 
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -16,9 +19,15 @@ from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.errors import UserError
 
 
-def read(path: Path | str) -> Iterator[LogRow]:
-    """The rows of a log, in the order in which they were written; raises `UserError` where it is damaged."""
-    for index, payload in enumerate(tfrecord.read_records(path)):
+def read(path: Path | str, whole: bool = True) -> Iterator[LogRow]:
+    """The rows of a log, in the order in which they were written; raises `UserError` where it is damaged.
+
+    Args:
+      path: the log.
+      whole: whether a torn last row is damage. It is not in a log that another process is writing.
+    """
+    records = None if whole else tfrecord.scan(path)[1]
+    for index, payload in enumerate(itertools.islice(tfrecord.read_records(path), records)):
         try:
             yield LogRow.from_bytes(payload)
         except UserError as error:
@@ -29,7 +38,8 @@ class Log:
     """A log open for appending; use it in a `with` statement.
 
     Attributes:
-      keys: the keys of the rows that it holds.
+      rows: the good rows that it holds, by key.
+      failed: the rows that failed and have not been made good, by key.
       cut: bytes of an interrupted append that were cut off when it was opened.
 
     Raises:
@@ -50,7 +60,10 @@ class Log:
             raise UserError(f"cannot write log {self.path}: {error.strerror}") from None
         try:
             self._repair()
-            self.keys = set(self._own_keys(task, teacher))
+            self.rows, self.failed = {}, {}
+            for row in read(self.path):
+                self._check(row, task, teacher)
+                self._keep(row)
         except BaseException:
             self._file.close()
             raise
@@ -65,9 +78,9 @@ class Log:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise UserError(f"cannot write log {self.path}: {error.strerror}; its {len(self.keys)} rows are safe, "
+            raise UserError(f"cannot write log {self.path}: {error.strerror}; its {len(self.rows):,} rows are safe, "
                             f"the same command goes on from there") from None
-        self.keys.add(row.key)
+        self._keep(row)
 
     def __enter__(self) -> "Log":
         return self
@@ -86,9 +99,14 @@ class Log:
         if self.cut:
             os.truncate(self.path, end)
 
-    def _own_keys(self, task: str, teacher: str) -> Iterator[str]:
-        for row in read(self.path):
-            if (row.task, row.teacher) != (task, teacher):
-                raise UserError(f"log {self.path} holds teacher '{row.teacher}' on task '{row.task}', "
-                                f"not '{teacher}' on '{task}'; choose another directory")
-            yield row.key
+    def _keep(self, row: LogRow) -> None:
+        if row.error:
+            self.failed[row.key] = row
+        else:
+            self.rows[row.key] = row
+            self.failed.pop(row.key, None)
+
+    def _check(self, row: LogRow, task: str, teacher: str) -> None:
+        if (row.task, row.teacher) != (task, teacher):
+            raise UserError(f"log {self.path} holds teacher '{row.teacher}' on task '{row.task}', "
+                            f"not '{teacher}' on '{task}'; choose another directory")

@@ -6,12 +6,13 @@ For "From 8 go +3 -2 +1" (the line ends at 9):
     back    8 from 7 +1, 7 from 9 -2, 9 from 8 +3.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+
+import ml_collections
 
 from tinyllm_jax.errors import unknown
 from tinyllm_jax.tasks import puzzles
-from tinyllm_jax.teachers.engine import Request, Result, Teacher
+from tinyllm_jax.teachers.engine import Request, Result
 
 
 def explain_steps(question: str) -> str:
@@ -28,22 +29,27 @@ def explain_back(question: str) -> str:
 EXPLANATIONS = {"steps": explain_steps, "back": explain_back}
 
 
-def teacher(name: str) -> Teacher:
-    """The scripted teacher of a name; raises `UserError` for a name that is none."""
-    if name not in EXPLANATIONS:
-        raise unknown("scripted teacher", name, EXPLANATIONS)
-    return Teacher(name, model=f"scripted:{name}", revision="", sampling="{}",
-                   generate=lambda requests: generate(requests, EXPLANATIONS[name]))
-
-
-def generate(requests: Iterable[Request], explain: Callable[[str], str]) -> Iterator[Result]:
-    """The engine: one result per request, in order. Tokens are bytes, as the byte-level student reads them.
+class ScriptedEngine:
+    """One of `EXPLANATIONS`, named by `spec.model`; see `engine.Engine`. Tokens are bytes, as the byte-level student's.
 
     Raises:
-      UserError: a question is not a puzzle.
+      UserError: no such explanation; at `generate`: a question is not a puzzle.
     """
-    for request in requests:
-        began = time.perf_counter()
-        text = explain(request.question.question)
-        yield Result(request, text, "stop", prompt_tokens=len(request.prompt.encode()), tokens=len(text.encode()),
-                     seconds=time.perf_counter() - began)
+
+    def __init__(self, spec: ml_collections.ConfigDict):
+        if spec.model not in EXPLANATIONS:
+            raise unknown("scripted teacher", spec.model, EXPLANATIONS)
+        self.explain = EXPLANATIONS[spec.model]
+
+    def generate(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[Result]:
+        """See `engine.Engine.generate`. An unforced row states the answer that the explanation reaches."""
+        for request in requests:
+            if stop():
+                return
+            if not request.logged:
+                text = self.explain(request.question.question)
+                text += "" if request.forced else f" So the answer is {request.question.answer}."
+                yield Result(request, text, "stop", len(request.prompt.text.encode()), len(text.encode()))
+
+    def close(self) -> None:
+        """Nothing to give back."""

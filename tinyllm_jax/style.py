@@ -1,8 +1,13 @@
-"""The report page's style sheet.
+"""What the report pages share: the frame of an HTML page and its style sheet.
+
+A page is one file with no script and nothing to fetch; its content security policy forbids both.
 
 The six series colours are Okabe and Ito's palette for all kinds of colour vision ("Color Universal Design", 2008),
 darkened or lightened until each stands at least 3 : 1 against its background (WCAG 2.2, 1.4.11).
 """
+
+import html
+from collections.abc import Sequence
 
 STYLE = """
 :root {
@@ -62,3 +67,43 @@ dl { margin: 0; } dt { color: var(--soft); font-size: .84rem; } dd { margin: 0 0
 .text { white-space: pre-line; }
 summary { cursor: pointer; color: var(--soft); }
 """
+
+
+def document(title: str, kicker: str, verdict: Sequence[str], sections: Sequence[tuple[str, str]], style: str = "") -> str:
+    """A whole page.
+
+    Args:
+      title, kicker: plain text: the heading and the line above it.
+      verdict: plain sentences; the first stands out.
+      sections: (heading, HTML) pairs; one whose HTML is empty is left out.
+      style: rules behind those of `STYLE`.
+    """
+    lead, *more = [escape(sentence.replace(" %", "\u00a0%")) for sentence in verdict]
+    body = "".join(f"<section><h2>{escape(heading)}</h2>{content}</section>" for heading, content in sections if content)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>{STYLE}{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="kicker">{escape(kicker)}</p>
+<h1>{escape(title)}</h1>
+<div class="verdict"><p class="lead">{lead}</p><p>{" ".join(more)}</p></div>
+</header>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def escape(text: str) -> str:
+    """Text as HTML, for the inside of an element or of an attribute."""
+    return html.escape(text, quote=True)

@@ -1,0 +1,113 @@
+"""Generation through `teach`, log and all, against the raw engine called directly on the same prompts, in one run.
+
+    python tests/benchmarks/bench_teach.py --config configs/teachers_cpu.py:models=DIR --teachers smollm2,flan-t5-small \
+      --task obqa --source released:RELEASED --questions 64
+
+The engine is loaded once; then each round runs both, in turn in either order, with vLLM's prefix cache emptied before each.
+The raw vLLM is `LLM.generate` with all prompts at once and the same sampling parameters; the raw transformers is
+`model.generate` on the same batches. Prints the rates and their ratio (median of the rounds).
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from absl import flags
+
+from tinyllm_jax import cli, tasks
+from tinyllm_jax.teachers import config as configs, job, models, plan, reading
+
+
+class Borrowed:
+    """An engine that a job may use and not close."""
+
+    def __init__(self, engine):
+        self.generate = engine.generate
+
+    def close(self):
+        """The benchmark closes it."""
+
+
+def raw_vllm(engine, requests):
+    """Returns the seconds and the tokens of `LLM.generate`."""
+    spec = engine.spec
+    prompts = [{"prompt_token_ids": reading.read(engine.tokenizer, request.prompt, spec.chat, engine.window - spec.max_tokens)[0]}
+               for request in requests]
+    parameters = [engine.sampling(max_tokens=spec.max_tokens, temperature=spec.temperature, top_p=spec.top_p,
+                                  seed=request.seed, stop=list(spec.stop), logprobs=0) for request in requests]
+    began = time.perf_counter()
+    outputs = engine.llm.generate(prompts, parameters, use_tqdm=False)
+    return time.perf_counter() - began, sum(len(output.outputs[0].token_ids) for output in outputs)
+
+
+def raw_transformers(engine, requests):
+    """Returns the seconds and the tokens of `model.generate` in the engine's own batches, texts decoded."""
+    import torch
+
+    items = sorted((engine._read(request) for request in requests), key=lambda item: -len(item.ids))
+    began, tokens, start = time.perf_counter(), 0, 0
+    while start < len(items):
+        batch = engine._batch(items, start)
+        ids = engine._padded([item.ids for item in batch], engine.pad)
+        mask = engine._padded([[1] * len(item.ids) for item in batch], 0)
+        with torch.inference_mode():
+            out = engine.model.generate(input_ids=ids, attention_mask=mask, stop_strings=list(engine.spec.stop),
+                                        tokenizer=engine.tokenizer)
+        wrote = out[:, 1 if engine.reads_apart else ids.shape[1]:]
+        engine.tokenizer.batch_decode(wrote, skip_special_tokens=True)
+        tokens += int((wrote != engine.pad).sum())
+        start += len(batch)
+    return time.perf_counter() - began, tokens
+
+
+def through_teach(engine, teacher, questions):
+    """Returns the seconds and the tokens of the same questions through the job, into a new log."""
+    with tempfile.TemporaryDirectory() as out:
+        path = job.log_path(Path(out), teacher)
+        began = time.perf_counter()
+        job.run(teacher, questions, path, lambda: False, lambda _: Borrowed(engine))
+        seconds = time.perf_counter() - began
+        return seconds, sum(row.tokens for row in job.read(path))
+
+
+def main() -> None:
+    """Prints one line per teacher."""
+    parser = argparse.ArgumentParser()
+    for name, default in (("config", ""), ("teachers", ""), ("task", "obqa"), ("source", ""), ("questions", "64"), ("rounds", "3")):
+        parser.add_argument(f"--{name}", default=default)
+    arguments = parser.parse_args()
+    values = flags.FlagValues()
+    argv = ["bench", "--config", arguments.config]
+    cli._define_config(values, argv, "the teachers")
+    values(argv)
+    train = tasks.load(arguments.task, arguments.source)["train"]
+    questions = train[:int(arguments.questions)]
+    lines = []
+    for name in arguments.teachers.split(","):
+        spec = values.config.teachers[name]
+        configs.check(name, spec)
+        teacher = plan.load(name, spec, models.resolve(name, spec), arguments.task, train, 0)
+        requests = plan.requests(teacher, questions, True, ())
+        engine = job._open(teacher)
+        raw = raw_vllm if spec.engine == "vllm" else raw_transformers
+        times = {"raw": [], "teach": []}
+        raw(engine, requests[:2])  # compiles and warms up
+        for index in range(int(arguments.rounds)):
+            for kind in ("raw", "teach") if index % 2 == 0 else ("teach", "raw"):
+                if spec.engine == "vllm":
+                    engine.llm.reset_prefix_cache()
+                times[kind].append(raw(engine, requests) if kind == "raw" else through_teach(engine, teacher, questions))
+        engine.close()
+        rates = {kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()}
+        ratio = statistics.median(b / a for a, b in zip(rates["raw"], rates["teach"]))
+        rows = {kind: len(requests) / statistics.median(seconds for seconds, _ in found) for kind, found in times.items()}
+        lines.append(f"{name:16} {spec.engine:13} raw {statistics.median(rates['raw']):8.1f} tokens/s {rows['raw']:7.2f} rows/s   "
+                     f"teach {statistics.median(rates['teach']):8.1f} tokens/s {rows['teach']:7.2f} rows/s   ratio {ratio:.3f} "
+                     f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The `tinyllm corpus` commands: import, build, inspect, verify."""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from tinyllm_jax import errors, tasks
+from tinyllm_jax.errors import UserError
+
+Path = pathlib.Path
+
+
+def define_import(values, argv):
+    """The flags of `corpus_import`."""
+    flags.DEFINE_string("released", "", "the directory of the authors' files: DIR/TASK/TASK_train.json, ...", values)
+    flags.DEFINE_string("task", "", "the task", values)
+    flags.DEFINE_string("out", "", "the corpus to write", values)
+    return "released", "task", "out"
+
+
+def corpus_import(values) -> None:
+    """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
+    from tinyllm_jax.corpus import released, report
+
+    if values.task not in tasks.TASKS:
+        raise errors.unknown("task", values.task, tasks.TASKS)
+    manifest = released.import_released(Path(values.released), values.task, Path(values.out))
+    print(report.format_report(manifest.report))
+    print(f"wrote {values.out}")
+
+
+def define_build(values, argv):
+    """The flags of `corpus_build`."""
+    from tinyllm_jax.corpus import policy
+
+    flags.DEFINE_string("task", "", "the task", values)
+    flags.DEFINE_string("source", "", "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
+                        "puzzles: train=N,level=N,seed=N", values)
+    flags.DEFINE_integer("questions", 0, "the first n questions of each split; 0: all", flag_values=values, lower_bound=0)
+    flags.DEFINE_multi_string("log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values)
+    flags.DEFINE_multi_string("corpus", [], "a finished corpus whose columns to put beside; may be given again", values)
+    flags.DEFINE_enum("policy", policy.KEEP_ALL, policy.POLICIES, "how flaws become weights: keep-all (as in the paper), "
+                      "clean, or clean+truncate, which first cuts to the last full sentence", flag_values=values)
+    flags.DEFINE_string("out", "", "the corpus to write", values)
+    flags.DEFINE_string("report", "", "an HTML page to write", values)
+    return "task", "out"
+
+
+def corpus_build(values) -> None:
+    """Joins teachers' logs and other corpora with their questions by content, reports on them, writes a corpus."""
+    from tinyllm_jax.corpus import build, page, report
+
+    if not values.log and not values.corpus:
+        raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
+    logs = [log for path in map(Path, values.log) for log in _logs(path)]
+    questions = {split: part[:values.questions or None] for split, part in tasks.load(values.task, values.source).items()}
+    manifest = build.build(values.task, questions, logs, Path(values.out), values.corpus, values.policy)
+    print(report.format_report(manifest.report))
+    print(f"wrote {values.out}")
+    if values.report:
+        page.write_page(values.out, values.report)
+        print(f"wrote {values.report}")
+
+
+def _logs(path: pathlib.Path) -> list[pathlib.Path]:
+    found = sorted(path.glob("*.tfrecord")) if path.is_dir() else [path]
+    if not found or not found[0].exists():
+        raise UserError(f"{path} holds no log (*.tfrecord); run tinyllm teach --out {path} first")
+    return found
+
+
+def define_inspect(values, argv):
+    """The flags of `corpus_inspect`."""
+    flags.DEFINE_string("corpus", "", "the corpus", values)
+    flags.DEFINE_bool("json", False, "print JSON", values)
+    flags.DEFINE_integer("sample", 2, "questions to show of each split", flag_values=values, lower_bound=0)
+    flags.DEFINE_string("report", "", "an HTML page to write", values)
+    return ("corpus",)
+
+
+def corpus_inspect(values) -> None:
+    """Prints a sample of a corpus and its statistics."""
+    from tinyllm_jax.corpus import inspect, page
+
+    print(inspect.inspect(Path(values.corpus), values.json, values.sample))
+    if values.report:
+        page.write_page(values.corpus, values.report)
+        print(f"wrote {values.report}", file=sys.stderr if values.json else sys.stdout)
+
+
+def define_verify(values, argv):
+    """The flags of `corpus_verify`."""
+    flags.DEFINE_string("corpus", "", "the corpus", values)
+    return ("corpus",)
+
+
+def corpus_verify(values) -> None:
+    """Checks every byte of a corpus; names the first damaged shard and exits with 2."""
+    from tinyllm_jax.corpus import verify
+
+    manifest = verify.verify(Path(values.corpus))
+    shards = sum(map(len, manifest.splits.values()))
+    print(f"{values.corpus} is whole: {shards} shard(s), fingerprint {manifest.fingerprint[:16]}")
