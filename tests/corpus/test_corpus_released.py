@@ -98,6 +98,13 @@ def test_a_question_that_holds_the_markers(make):
     assert report["problems"] == []
 
 
+def test_an_empty_cell_is_a_missing_rationale(make):
+    empty = entry(question(0), head="nan Thus, the answer is (b) green", llama="nan")
+    rows, report = make([question(0), question(1)], [empty, entry(question(1))])
+    assert texts(rows, T5) == [None, "It is like grass."] and texts(rows, LLAMA) == [None, "Grass is so."]
+    assert report["repairs"]["'nan' taken for a missing rationale"] == 2
+
+
 def test_markers_in_llamas_text_are_its_own(make):
     llama = "So.\n\nQ: Which is a bird?\nAnswer Choices:\n(a) cat llama rationale: Thus, the answer is (a)"
     rows, report = make([question(0)], [entry(question(0), llama=llama)])
@@ -215,7 +222,8 @@ def _by_splitting(released, task, split):
         llama = tail.split("llama rationale: ", 1)[1].strip() if "llama rationale: " in tail else None
         if llama is not None:
             llama = "" if opening.startswith(llama) else llama.removeprefix(opening).strip()
-        yield head.split("Thus, the answer is")[0].strip(), llama
+        t5 = head.split("Thus, the answer is")[0].strip()
+        yield None if t5 == "nan" else t5, None if llama == "nan" else llama
 
 
 @pytest.fixture(scope="module")

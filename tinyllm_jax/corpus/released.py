@@ -13,8 +13,9 @@ for every task) LLaMA-2's rationale, all in one string:
 
 An entry belongs to the question whose text and choices stand in it, white space aside; its row number decides nothing.
 Repaired, and counted: the stated answer is cut off FLAN-T5's rationale, as in the authors' own code; "Let's think step by
-step." is cut off the front of LLaMA's and off the end of the question, because it is the end of the prompt. Everything
-else that is not as above is reported with its file and index.
+step." is cut off the front of LLaMA's and off the end of the question, because it is the end of the prompt; a rationale
+that is the text "nan", as a table's empty cell becomes, is missing. Everything else that is not as above is reported
+with its file and index.
 """
 
 import collections
@@ -252,7 +253,9 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
         text = _without_opening(entry.llama)
         tally.repairs[f"end of the prompt cut off {LLAMA}'s rationale"] += text != entry.llama
         rationales[LLAMA] = _rationale(LLAMA, text, question, None)
-    return rationales
+    written = {teacher: rationale for teacher, rationale in rationales.items() if rationale.text != "nan"}
+    tally.repairs["'nan' taken for a missing rationale"] += len(rationales) - len(written)
+    return written
 
 
 def _rationale(teacher: str, text: str, question: Question, stated: int | None) -> Rationale:
