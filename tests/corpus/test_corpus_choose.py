@@ -32,6 +32,7 @@ def chosen(rows, question=FIRST):
     ([unforced(RIGHT, 0, mean_logprob=None), unforced(RIGHT + " ", 1, mean_logprob=-9.0)], 1),
     ([unforced(RIGHT, 0), unforced(RIGHT + " ", 1)], 0),  # lower sample
     ([unforced(RIGHT, 0, finish_reason="length"), unforced(RIGHT, 1)], 1),
+    ([unforced("(a)" if FIRST.gold == 0 else "(b)", 0), FORCED], 1),  # a bare letter is no rationale
     ([unforced(RIGHT, 10), unforced(RIGHT + " ", 9)], 1),
     ([FORCED], 0),
 ])

@@ -27,6 +27,12 @@ IRON = Question("1", "t", "train", "", "What do magnets attract?", ("iron nails"
     ("the answer is a dog", None),
     ("the answer is (h)", None),
     ("Nails are made of iron.", None),
+    ("(d)", 3),
+    ("B.", 1),
+    ("A metal cup.", 1),
+    ("(h)", None),
+    ("x", None),
+    ("", None),
 ])
 def test_stated_answer(text, index):
     assert quality.stated_answer(text, IRON) == index

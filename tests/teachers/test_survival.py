@@ -106,6 +106,20 @@ def test_a_second_ctrl_c_ends_at_once(small_models, tmp_path):
     assert finish(process)[0] not in (0, 3) and rows(the_log(tmp_path))
 
 
+def test_processes_started_apart_do_not_get_the_terminal_s_ctrl_c():
+    code = ("import os, subprocess, time; from tinyllm_jax.teachers.stopping import apart\n"
+            "before = os.getpgrp()\n"
+            "with apart(): child = subprocess.Popen(['sleep', '60'])\n"
+            "assert os.getpgrp() == before != os.getpgid(child.pid)\n"
+            "print(child.pid, flush=True)\n"
+            "try: time.sleep(60)\n"
+            "except KeyboardInterrupt: print(child.poll(), flush=True); child.kill()\n")
+    process = subprocess.Popen([sys.executable, "-c", code], process_group=0, stdout=subprocess.PIPE, text=True)
+    assert int(process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "None\n"
+
+
 def test_a_full_disk_loses_nothing(small_models, tmp_path):
     """A quota: no file may grow beyond 20 kB."""
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -2,6 +2,12 @@
 
 import dataclasses
 import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import tiny
@@ -11,6 +17,8 @@ from tinyllm_jax.teachers import job, log, models, plan
 
 if not importlib.util.find_spec("vllm"):
     pytest.skip("vLLM is not installed (launch/teachers.sh installs it)", allow_module_level=True)
+
+import psutil  # vLLM brings it
 
 CPU = dict(dtype="float32", engine_args=dict(enforce_eager=True, max_num_seqs=8, gpu_memory_utilization=0.2), window=512)
 
@@ -92,6 +100,45 @@ def test_a_prompt_that_does_not_fit_harms_no_other(engine, teacher, expected):
     results = {result.request.key: result for result in engine.generate([*asked[:3], long, *asked[4:]], lambda: False)}
     assert "only 500 fit" in results[long.key].error and len(results) == 24
     check([result for result in results.values() if not result.error], expected)
+
+
+JOB = """
+import sys, tiny, pathlib
+from tinyllm_jax.teachers import job
+if __name__ == "__main__":
+    out, model, source = sys.argv[1:]
+    spec = tiny.spec(pathlib.Path(model), source, engine="vllm", max_tokens=300, window=512, shots=0, dtype="float32",
+                     engine_args=dict(enforce_eager=True, max_num_seqs=2, gpu_memory_utilization=0.2))
+    sys.exit(3 if job.teach("custom", source, {"tiny": spec}, out)["tiny"].stopped else 0)
+"""
+
+
+def start(tmp_path, model, source):
+    """A job in a process group of its own, as a shell starts it; returns when its log has a row."""
+    (tmp_path / "run.py").write_text(JOB)
+    environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{pathlib.Path(tiny.__file__).parent}"}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "run.py"), str(tmp_path / "out"), str(model), source],
+                               process_group=0, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(path.stat().st_size for path in tmp_path.glob("out/*")):
+        time.sleep(0.01)
+    return process
+
+
+def test_ctrl_c_at_a_terminal_finishes_what_is_in_flight(model, source, tmp_path):
+    process = start(tmp_path, model, source)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 3 and "what is in flight is finished first" in err and " left (" in out
+    assert 2 <= len(list(log.read(*tmp_path.glob("out/*")))) < 24
+
+
+def test_kill_9_leaves_no_process(model, source, tmp_path):
+    process = start(tmp_path, model, source)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.communicate(timeout=120)
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")

@@ -1,8 +1,8 @@
 """What becomes of several rows that a teacher wrote about one question: its rationale, and its own accuracy.
 
-An unforced sample that states the gold answer comes before a forced row: nobody showed the teacher where to arrive. Of
-several, the one with the fewest quality flags, then the likeliest, then the first. Unforced samples that state another
-answer or none are rejected; where no sample reaches the gold answer the forced row is taken, and there may be none.
+Unforced samples that state another answer than the gold one, or none, are rejected. Of the others and the forced row a
+sound one (`quality.BAD`) comes first, then an unforced one, since nobody showed the teacher where to arrive; then the one
+with the fewest flags, the likeliest, the first. There may be none.
 """
 
 import collections
@@ -34,9 +34,10 @@ def rationale(rows: Sequence[LogRow], question: Question, stated: Answers) -> Ra
       stated: the rows' `answers`.
     """
     right = [row for row in rows if not row.forced and stated[row.sample] == question.answer]
-    candidates = right or [row for row in rows if row.forced]
+    candidates = right + [row for row in rows if row.forced]
     flags = {row.key: quality.flags_of(row.text, question, row.finish_reason) for row in candidates}
-    best = min(candidates, key=lambda row: (len(flags[row.key]), -_likelihood(row), row.sample), default=None)
+    best = min(candidates, default=None, key=lambda row: (
+        any(flag in quality.BAD for flag in flags[row.key]), row.forced, len(flags[row.key]), -_likelihood(row), row.sample))
     if best is None:
         return None
     return Rationale(

@@ -52,7 +52,10 @@ _COMMON = frozenset(  # words that carry no content of their own
 
 def stated_answer(text: str, question: Question) -> int | None:
     """The index of the choice that a rationale states last as the answer, by its letter or its text; None when it
-    states none (or none that is clear). What stands after an echo of the prompt is not looked at."""
+    states none (or none that is clear). A text that is nothing but a letter or a choice states it. What stands after an
+    echo of the prompt is not looked at."""
+    if len(text) <= max(map(len, question.choices)) + 8 and (bare := _bare_choice(text, question)) is not None:
+        return bare
     lower = text.lower()
     if not any(word in lower for word in _ANNOUNCES):  # most rationales: spares them the slow search
         return None
@@ -64,6 +67,16 @@ def stated_answer(text: str, question: Question) -> int | None:
             named = ord(letter.lower()) - ord("a")
         found = found if named is None else named
     return found
+
+
+def _bare_choice(text: str, question: Question) -> int | None:
+    """The choice whose text or letter is the whole text."""
+    plain = _plain(text)
+    texts = list(map(_plain, question.choices))
+    if plain in texts:
+        return texts.index(plain)
+    index = ord(plain) - ord("a") if len(plain) == 1 else -1
+    return index if 0 <= index < len(texts) else None
 
 
 def _named_choice(text: str, question: Question) -> int | None:

@@ -1,8 +1,12 @@
 """SIGTERM and Ctrl-C, turned into a question that the work asks when it can stop."""
 
+import contextlib
+import os
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 
 class Stopping:
@@ -32,3 +36,27 @@ class Stopping:
             raise KeyboardInterrupt
         self.asked = True
         print("\nstopping: what is in flight is finished first; once more to stop at once", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Processes that are started inside do not get the terminal's Ctrl-C, only this one does.
+
+    A terminal sends it to a whole process group, and an engine's processes would end with their work in flight. A new
+    process belongs to its parent's group, so that the parent is in another one while it starts them; where a parent may not
+    leave its group (it leads a session, as in a container), nothing changes.
+    """
+    group = os.getpgrp()
+    holder = subprocess.Popen(["sleep", "infinity"], process_group=0)  # a group needs a process to exist
+    try:
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, holder.pid)
+        yield
+    finally:
+        if os.getpgrp() != group:
+            try:
+                os.setpgid(0, group)
+            except PermissionError:  # whoever led it has ended meanwhile, as a shell that started this in the background
+                os.setpgid(0, 0)
+        holder.kill()
+        holder.wait()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import ml_collections
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import models, reading
+from tinyllm_jax.teachers import models, reading, stopping
 from tinyllm_jax.teachers.engine import Request, Result
 
 AHEAD = 2  # requests handed to vLLM, as a multiple of those that it computes at once
@@ -39,7 +39,8 @@ class VllmEngine:
         model, pinned = models.where(spec, revision)
         pinned |= {"tokenizer_revision": revision} if pinned else {}
         try:
-            self.llm = vllm.LLM(model=model, **pinned, **arguments(spec, vllm.platforms.current_platform.is_cpu()))
+            with stopping.apart():
+                self.llm = vllm.LLM(model=model, **pinned, **arguments(spec, vllm.platforms.current_platform.is_cpu()))
         except Exception as error:  # vLLM raises errors of many kinds, some from its own process; all mean: not loaded
             raise UserError(f"teacher '{name}': vLLM cannot load {model}: {_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
