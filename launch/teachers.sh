@@ -34,5 +34,6 @@ fi
 
 .venv-teachers/bin/tinyllm teach --config "$config" --task "$task" --source "$source" --out "$out/logs" "$@"
 case " $* " in *" --shard"*) exit ;; esac
+set --  # what is sourced sees the script's arguments
 source launch/setup.sh
 tinyllm corpus build --task "$task" --source "$source" --log "$out/logs" --out "$out/corpus" --report "$out/quality.html"

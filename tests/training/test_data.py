@@ -37,6 +37,14 @@ def test_every_epoch_visits_each_question_once_per_term():
         assert sorted(found) == sorted(list(range(103)) * 2)
 
 
+def test_a_term_without_any_target_weighs_nothing():
+    tokens, weight = tokens_of(lengths()), np.ones((2, 103), np.float32)
+    weight[1] = 0
+    tokens = data.Tokens(tokens.inputs, [tokens.targets[0], data.Ragged([[]] * 103)], weight, {})
+    batch = data.Batches(tokens, [1.0, 0.5], batch_size=8, seed=3)(0)
+    assert seen(batch) and np.count_nonzero(batch["weight"]) == 8
+
+
 def test_no_new_shape_after_the_first_epoch():
     batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, buckets=4)
     shape = lambda b: (b["inputs"].shape, b["targets"].shape)

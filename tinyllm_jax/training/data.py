@@ -7,6 +7,7 @@ a handful of steps and never again: every epoch has the same number of batches o
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class Ragged:
     def __init__(self, rows: list[list[int]]):
         self.lengths = np.array([len(r) for r in rows], np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
-        self.tokens = np.fromiter((t for r in rows for t in r), np.int32, int(self.lengths.sum()))
+        # One more than there are: where all rows are empty, the padding is still read from somewhere.
+        self.tokens = np.fromiter(itertools.chain(*rows, [0]), np.int32, int(self.lengths.sum()) + 1)
 
     def padded(self, index: np.ndarray, length: int) -> np.ndarray:
         """Rows `index` as (n, length) int32, padded with 0; an index of -1 is an empty row."""
