@@ -106,18 +106,45 @@ def test_a_second_ctrl_c_ends_at_once(small_models, tmp_path):
     assert finish(process)[0] not in (0, 3) and rows(the_log(tmp_path))
 
 
-def test_processes_started_apart_do_not_get_the_terminal_s_ctrl_c():
-    code = ("import os, subprocess, time; from tinyllm_jax.teachers.stopping import apart\n"
-            "before = os.getpgrp()\n"
-            "with apart(): child = subprocess.Popen(['sleep', '60'])\n"
-            "assert os.getpgrp() == before != os.getpgid(child.pid)\n"
-            "print(child.pid, flush=True)\n"
-            "try: time.sleep(60)\n"
-            "except KeyboardInterrupt: print(child.poll(), flush=True); child.kill()\n")
-    process = subprocess.Popen([sys.executable, "-c", code], process_group=0, stdout=subprocess.PIPE, text=True)
-    assert int(process.stdout.readline())
+APART = """
+import os, subprocess, sys, time
+from tinyllm_jax.teachers.stopping import Apart
+before, apart = os.getpgrp(), Apart()
+with apart:
+    child = subprocess.Popen(["sleep", "60"])
+    forked = os.fork() or time.sleep(60)
+assert os.getpgrp() == before != os.getpgid(child.pid) == os.getpgid(forked)
+print(child.pid, forked, flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    apart.end()
+    print(child.poll(), flush=True)
+    child.kill()
+    os.kill(forked, 9)
+"""
+
+
+def start_apart():
+    """A process with two children of its own in another group; returns it and their ids."""
+    process = subprocess.Popen([sys.executable, "-c", APART], process_group=0, stdout=subprocess.PIPE, text=True)
+    return process, [int(word) for word in process.stdout.readline().split()]
+
+
+def test_processes_apart_do_not_get_the_terminal_s_ctrl_c():
+    process, children = start_apart()
     os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=30)[0] == "None\n"
+    assert len(children) == 2 and process.communicate(timeout=30)[0] == "None\n"
+
+
+def test_processes_apart_end_with_the_process_itself():
+    process, children = start_apart()
+    process.kill()
+    process.communicate(timeout=30)  # its output ends when nobody holds it any more
+    gone = time.monotonic() + 30
+    while any(Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes() for child in children):
+        assert time.monotonic() < gone, "a child has survived"
+        time.sleep(0.05)
 
 
 def test_a_full_disk_loses_nothing(small_models, tmp_path):

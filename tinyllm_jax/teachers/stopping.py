@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 
 class Stopping:
@@ -38,25 +37,41 @@ class Stopping:
         print("\nstopping: what is in flight is finished first; once more to stop at once", file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def apart() -> Iterator[None]:
-    """Processes that are started inside do not get the terminal's Ctrl-C, only this one does.
+class Apart:
+    """A process group for an engine's processes, which are started in its `with` statement.
 
-    A terminal sends it to a whole process group, and an engine's processes would end with their work in flight. A new
-    process belongs to its parent's group, so that the parent is in another one while it starts them; where a parent may not
-    leave its group (it leads a session, as in a container), nothing changes.
+    A terminal sends Ctrl-C to a whole group: in one of their own they do not get it, and can finish what is in flight. And they
+    are killed when this process ends in whatever way, kill -9 included: left alone, they would keep the GPU's memory from
+    the next run. A new process belongs to its parent's group, so that the parent is in the other one while it starts them;
+    where it may not leave its own (it leads a session, as in a container), nothing changes.
     """
-    group = os.getpgrp()
-    holder = subprocess.Popen(["sleep", "infinity"], process_group=0)  # a group needs a process to exist
-    try:
+
+    def __init__(self):
+        # Its input ends when the last process that could write there does, which is this one.
+        self.watch = subprocess.Popen(["sh", "-c", "read line; kill -9 0"], stdin=subprocess.PIPE, process_group=0)
+        held = self.watch.stdin.fileno()
+        os.register_at_fork(after_in_child=lambda: _close(held))
+        self.before = 0
+
+    def __enter__(self) -> None:
+        self.before = os.getpgrp()
         with contextlib.suppress(PermissionError):
-            os.setpgid(0, holder.pid)
-        yield
-    finally:
-        if os.getpgrp() != group:
+            os.setpgid(0, self.watch.pid)
+
+    def __exit__(self, *_) -> None:
+        if os.getpgrp() != self.before:
             try:
-                os.setpgid(0, group)
+                os.setpgid(0, self.before)
             except PermissionError:  # whoever led it has ended meanwhile, as a shell that started this in the background
                 os.setpgid(0, 0)
-        holder.kill()
-        holder.wait()
+
+    def end(self) -> None:
+        """Ends the watch, after the engine's processes have ended."""
+        self.watch.kill()
+        self.watch.wait()
+        self.watch.stdin.close()
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)

@@ -38,10 +38,12 @@ class VllmEngine:
         self.sampling = vllm.SamplingParams
         model, pinned = models.where(spec, revision)
         pinned |= {"tokenizer_revision": revision} if pinned else {}
+        self.apart = stopping.Apart()
         try:
-            with stopping.apart():
+            with self.apart:
                 self.llm = vllm.LLM(model=model, **pinned, **arguments(spec, vllm.platforms.current_platform.is_cpu()))
         except Exception as error:  # vLLM raises errors of many kinds, some from its own process; all mean: not loaded
+            self.apart.end()
             raise UserError(f"teacher '{name}': vLLM cannot load {model}: {_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
         config = self.llm.llm_engine.vllm_config
@@ -75,6 +77,7 @@ class VllmEngine:
         """Ends vLLM's process."""
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
+        self.apart.end()
 
     def _add(self, request: Request) -> int:
         """Hands a request to vLLM; returns the words cut off its context."""
