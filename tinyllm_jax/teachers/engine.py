@@ -56,6 +56,16 @@ class Result:
     error: str = ""
 
 
+LINE = 200  # characters quoted from a library or server
+
+
+def one_line(said: object) -> str:
+    """What a library or server says, as one short printable line."""
+    text = "".join(c if c.isprintable() else " " for c in str(said) or type(said).__name__)
+    text = " ".join(text.split())
+    return text if len(text) <= LINE else text[:LINE - 1] + "…"
+
+
 class Engine(Protocol):
     """A model that has been loaded, or a server that has been found."""
 

@@ -8,10 +8,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.teachers.engine import Request, Result
+from tinyllm_jax.teachers.engine import Request, Result, one_line
 
 LONGEST_PAUSE = 300.0  # seconds, of those that a server asks for
-LINE = 200  # characters quoted from a server
 NO_KEY = "EMPTY"  # sent where there is no key; a server without keys takes any
 SECRET = 16  # a key has as many characters; a shorter one is a placeholder, a word that a rationale may hold
 
@@ -68,8 +67,7 @@ def line(text: object, key: str) -> str:
     if key != NO_KEY:
         for spelt in {key, repr(key)[1:-1], json.dumps(key)[1:-1]}:
             text = text.replace(spelt, "***")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= LINE else text[:LINE - 1] + "…"
+    return one_line(text)
 
 
 def used_up(headers: Mapping[str, str]) -> bool:

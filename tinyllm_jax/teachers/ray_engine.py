@@ -11,7 +11,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import models, reading
-from tinyllm_jax.teachers.engine import Request, Result
+from tinyllm_jax.teachers.engine import Request, Result, one_line
 from tinyllm_jax.teachers.vllm_engine import arguments
 
 BATCH = 16  # requests that come back together
@@ -42,7 +42,7 @@ class RayEngine:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, **pinned)
             known = models.window(transformers.AutoConfig.from_pretrained(model, **pinned))
         except (OSError, ValueError) as error:
-            raise UserError(f"teacher '{name}': transformers cannot load {model}: {error}") from error
+            raise UserError(f"teacher '{name}': transformers cannot load {model}: {one_line(error)}") from error
         self.window = spec.window or known or self.tokenizer.model_max_length
         ray.init(ignore_reinit_error=True, log_to_driver=False)
         cpu = not ray.cluster_resources().get("GPU")
@@ -78,7 +78,7 @@ class RayEngine:
                 if stop():
                     return
         except ray.exceptions.RayError as error:
-            raise UserError(f"Ray failed: {' '.join(str(error).split())[:300]}; the rows in the log are safe, the same command "
+            raise UserError(f"Ray failed: {one_line(error)}; the rows in the log are safe, the same command "
                             f"goes on from there") from error
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class RayEngine:
 
     def _result(self, row: dict, request: Request, cut: int) -> Result:
         if row["error"]:
-            return Result(request, error=" ".join(row["error"].split())[:300])
+            return Result(request, error=one_line(row["error"]))
         full = row["tokens"] >= self.spec.max_tokens and row["last"] != self.tokenizer.eos_token_id
         return Result(request, row["text"], "length" if full else "stop", row["prompt_tokens"], row["tokens"], None, cut)
 

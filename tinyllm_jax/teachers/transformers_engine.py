@@ -12,7 +12,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import models, reading
-from tinyllm_jax.teachers.engine import Request, Result
+from tinyllm_jax.teachers.engine import Request, Result, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TransformersEngine:
             kind = transformers.AutoModelForSeq2SeqLM if self.reads_apart else transformers.AutoModelForCausalLM
             self.model = kind.from_pretrained(model, config=config, dtype=dtype, use_safetensors=True, **pinned)
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            raise UserError(f"teacher '{name}': transformers cannot load {model}: {_line(error)}") from error
+            raise UserError(f"teacher '{name}': transformers cannot load {model}: {one_line(error)}") from error
         self.model.to(self.device).eval()
         self.window = spec.window or models.window(config) or self.tokenizer.model_max_length
         given = self.model.generation_config
@@ -90,7 +90,7 @@ class TransformersEngine:
                 results = self._write(batch)
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
-                    raise UserError(f"PyTorch failed: {_line(error)}; the rows in the log are safe") from error
+                    raise UserError(f"PyTorch failed: {one_line(error)}; the rows in the log are safe") from error
                 results = self._less(batch, error)
             start += len(batch) if results else 0
             yield from (result for result in results if not result.request.logged)
@@ -117,7 +117,7 @@ class TransformersEngine:
 
         torch.cuda.empty_cache()
         if len(batch) == 1:
-            return [Result(batch[0].request, error=f"out of memory on one prompt: {_line(error)}")]
+            return [Result(batch[0].request, error=f"out of memory on one prompt: {one_line(error)}")]
         self.budget = (len(batch[0].ids) + self.spec.max_tokens) * len(batch) // 2
         print(f"out of memory with {len(batch)} prompts; going on with batches of {self.budget:,} tokens", flush=True)
         return []
@@ -205,7 +205,3 @@ def _out_of_memory(error: Exception) -> bool:
 
     # The CPU's allocator has no error class of its own.
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -10,7 +10,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import models, reading, stopping
-from tinyllm_jax.teachers.engine import Request, Result
+from tinyllm_jax.teachers.engine import Request, Result, one_line
 
 AHEAD = 2  # requests handed to vLLM, as a multiple of those that it computes at once
 
@@ -44,7 +44,7 @@ class VllmEngine:
                 self.llm = vllm.LLM(model=model, **pinned, **arguments(spec, vllm.platforms.current_platform.is_cpu()))
         except Exception as error:  # vLLM raises errors of many kinds, some from its own process; all mean: not loaded
             self.apart.end()
-            raise UserError(f"teacher '{name}': vLLM cannot load {model}: {_line(error)}") from error
+            raise UserError(f"teacher '{name}': vLLM cannot load {model}: {one_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
         config = self.llm.llm_engine.vllm_config
         self.window = config.model_config.max_model_len
@@ -61,7 +61,7 @@ class VllmEngine:
                     try:
                         flying[request.key] = request, self._add(request)
                     except ValueError as error:  # our own check of the length, or vLLM's of the prompt
-                        yield Result(request, error=_line(error))
+                        yield Result(request, error=one_line(error))
                 if not flying:
                     return
                 for output in engine.step():
@@ -70,7 +70,7 @@ class VllmEngine:
         except UserError:
             raise
         except Exception as error:  # whatever kills vLLM's engine process ends the job, and its log is whole
-            raise UserError(f"vLLM's engine died: {_line(error)}; the rows in the log are safe, the same command goes on from "
+            raise UserError(f"vLLM's engine died: {one_line(error)}; the rows in the log are safe, the same command goes on from "
                             f"there") from error
 
     def close(self) -> None:
@@ -109,7 +109,3 @@ def arguments(spec: ml_collections.ConfigDict, cpu: bool) -> dict:
     if spec.window:
         given["max_model_len"] = spec.window
     return given | spec.engine_args.to_dict()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
