@@ -5,6 +5,7 @@ and a chat template used as with the engine `vllm`. Ray's results carry no log-p
 is in flight is dropped, and asked again by the next run. `tinyllm_jax` must be installed on every node.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import ml_collections
@@ -44,7 +45,9 @@ class RayEngine:
         except (OSError, ValueError) as error:
             raise UserError(f"teacher '{name}': transformers cannot load {model}: {one_line(error)}") from error
         self.window = spec.window or known or self.tokenizer.model_max_length
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(ignore_reinit_error=True, log_to_driver=False)
+        signal.signal(signal.SIGTERM, handler)  # Ray puts its own in its place, and the job's would not be asked
         cpu = not ray.cluster_resources().get("GPU")
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
