@@ -10,47 +10,74 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.inputs import load_tokenizer
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import data
+from tinyllm_jax.training import data, packing
 
 
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
-    """Two terms; question i's tokens are all i + 2, so that a row says whose it is."""
-    rows = lambda side: data.Ragged([[i + 2] * int(n) for i, n in enumerate(lengths[:, side])])
+    """Two terms; question i's tokens are all i + 2, so that a row says whose it is; no target where the weight is 0."""
     weight = np.ones((2, len(lengths)), np.float32) if weight is None else weight
-    return data.Tokens([rows(0)] * 2, [rows(1)] * 2, weight, {})
+    rows = lambda side, has: data.Ragged([[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has))])
+    return data.Tokens([rows(0, [1] * len(lengths))] * 2, [rows(1, w > 0) for w in weight], weight, {})
 
 
 def lengths(n=103, seed=0):
     return np.random.default_rng(seed).integers(1, 70, (n, 2))
 
 
-def seen(batch) -> list[int]:
-    rows = batch["inputs"].reshape(-1, batch["inputs"].shape[-1])
-    return [int(first) - 2 for first in rows[:, 0] if first]
+def seen(batch, side="input") -> list[int]:
+    """Which question each segment of a batch is of, by its tokens; they must be all alike."""
+    name = {"input": "inputs", "target": "targets"}[side]
+    ids, segments = batch[name].reshape(-1), batch[f"{side}_segments"].reshape(-1)
+    assert not ids[segments == 0].any()
+    found = [set(ids[segments == s].tolist()) for s in np.unique(segments[segments > 0])]
+    assert all(len(tokens) == 1 for tokens in found)
+    return [tokens.pop() - 2 for tokens in found]
 
 
-def test_every_epoch_visits_each_question_once_per_term():
-    batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3)
+@pytest.mark.parametrize("packed", [True, False])
+def test_every_epoch_visits_each_question_once_per_term(packed):
+    batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, packed=packed)
     assert batches.steps_per_epoch == 13
     for epoch in range(3):
-        found = sum((seen(batches(epoch * 13 + i)) for i in range(13)), [])
-        assert sorted(found) == sorted(list(range(103)) * 2)
+        for side in ("input", "target"):
+            found = sum((seen(batches(epoch * 13 + i), side) for i in range(13)), [])
+            assert sorted(found) == sorted(list(range(103)) * 2)
+
+
+def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
+    sizes = lengths()
+    batches = data.Batches(tokens_of(sizes), [1.0, 0.5], batch_size=8, seed=3)
+    several = 0
+    for step in range(13):
+        batch = batches(step)
+        for inputs, targets, owners, ids in zip(*(batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets"))):
+            for row in (inputs, targets):
+                changes = np.flatnonzero(np.diff(row)) + 1
+                assert len(set(row[[0, *changes]])) == len(changes) + 1  # none comes twice
+            several += len(set(inputs[inputs > 0])) > 1
+            for segment in set(targets[targets > 0]):
+                at = targets == segment
+                (owner,) = set(owners[at])
+                question = ids[at][0] - 2
+                assert (inputs == owner).sum() == sizes[question, 0] and at.sum() == sizes[question, 1]
+    assert several > 20
 
 
 def test_a_term_without_any_target_weighs_nothing():
-    tokens, weight = tokens_of(lengths()), np.ones((2, 103), np.float32)
+    weight = np.ones((2, 103), np.float32)
     weight[1] = 0
-    tokens = data.Tokens(tokens.inputs, [tokens.targets[0], data.Ragged([[]] * 103)], weight, {})
-    batch = data.Batches(tokens, [1.0, 0.5], batch_size=8, seed=3)(0)
-    assert seen(batch) and np.count_nonzero(batch["weight"]) == 8
+    batch = data.Batches(tokens_of(lengths(), weight), [1.0, 0.5], batch_size=8, seed=3)(0)
+    assert len(seen(batch)) == len(seen(batch, "target")) == 8 and batch["scale"][1] == 0
 
 
-def test_no_new_shape_after_the_first_epoch():
-    batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, buckets=4)
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_new_shape_after_the_first_epoch(packed):
+    batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, shapes=4, packed=packed)
     shape = lambda b: (b["inputs"].shape, b["targets"].shape)
     first = {shape(batches(i)) for i in range(13)}
     later = {shape(batches(i)) for i in range(13, 13 * 20)}
     assert len(first) <= 4 and later == first
+    assert {(1, r, t) for r, _, t in batches.shapes()} == {t for _, t in first}
 
 
 def test_a_batch_is_a_function_of_seed_and_step_alone():
@@ -62,16 +89,17 @@ def test_a_batch_is_a_function_of_seed_and_step_alone():
     assert any(seen(a(i)) != seen(other(i)) for i in range(13))
 
 
-def test_devices_and_microbatches_only_add_empty_rows():
-    plain = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3)
-    split = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3, accumulate=2, multiple=4)
+@pytest.mark.parametrize("packed", [True, False])
+def test_devices_and_microbatches_only_add_empty_rows(packed):
+    plain = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3, packed=packed)
+    split = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3, packed=packed, accumulate=2, multiple=4)
     for step in range(25):
         a, b = plain(step), split(step)
-        assert b["inputs"].shape[:2] == (2, 8)
-        for key in ("inputs", "targets", "term", "weight"):
-            flat = b[key].reshape(16, *b[key].shape[2:])
-            np.testing.assert_array_equal(flat[:10], a[key][0])
-            assert not flat[10:].any()
+        assert b["inputs"].shape[0] == 2 and b["inputs"].shape[1] % 4 == 0
+        for key in set(a) - {"scale", "tokens"}:
+            flat = b[key].reshape(-1, b[key].shape[2])
+            np.testing.assert_array_equal(flat[:a[key].shape[1]], a[key][0])
+            assert not flat[a[key].shape[1]:].any()
         np.testing.assert_array_equal(a["scale"], b["scale"])
 
 
@@ -81,8 +109,12 @@ def test_scale_counts_the_term_in_the_whole_batch_and_a_missing_rationale_not_at
     batch = batches(0)
     assert batch["tokens"].tolist() == [15, 10]
     np.testing.assert_allclose(batch["scale"], [1 / 15, 2 / 10], rtol=1e-6)
-    missing = (batch["weight"][0] == 0)
-    assert missing.sum() == 1 and not batch["inputs"][0][missing].any()
+    assert len(seen(batch)) == len(seen(batch, "target")) == 5
+    for term, wanted in ((0, {0: 3, 1: 5, 2: 7}), (1, {0: 3, 2: 7})):
+        at = (batch["term"] == term) & (batch["target_segments"] > 0)
+        assert {q: int(((batch["targets"] == q + 2) & at).sum()) for q in wanted} == wanted and at.sum() == sum(wanted.values())
+        for q in wanted:
+            assert set(batch["weight"][at & (batch["targets"] == q + 2)]) == {weight[term, q]}
 
 
 def test_a_term_without_targets_in_the_batch_has_scale_zero():
@@ -94,7 +126,7 @@ def test_a_term_without_targets_in_the_batch_has_scale_zero():
 @pytest.mark.parametrize("seed", range(3))
 def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
     sizes = lengths(9, seed)
-    boxes, index = data.choose_boxes(sizes, 3)
+    boxes, index = packing.choose_boxes(sizes[:, None], 3)
     assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes))
     assert all((sizes[i] <= boxes[k]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0 for i, k in enumerate(index))
     # Against every way to cut the same order into at most three parts.
@@ -108,6 +140,36 @@ def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
 def test_ragged_pads():
     ragged = data.Ragged([[5, 6], [], [7]])
     np.testing.assert_array_equal(ragged.padded(np.array([2, 0, -1, 1]), 3), [[7, 0, 0], [5, 6, 0], [0] * 3, [0] * 3])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_packed_shapes_pad_less_than_boxes(seed):
+    # Short and long targets of the same question, as an answer and a rationale are.
+    rng = np.random.default_rng(seed)
+    inputs, answers, rationales = rng.integers(20, 60, 512), rng.integers(2, 8, 512), rng.integers(10, 120, 512)
+    ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
+    tokens = data.Tokens([ragged(inputs)] * 2, [ragged(answers), ragged(rationales)], np.ones((2, 512), np.float32), {})
+    packed, boxes = (data.Batches(tokens, [1.0, 1.0], 32, seed, packed=p).useful_tokens() for p in (True, False))
+    assert min(packed["input"], packed["target"]) > 0.8 > boxes["both"]
+
+
+def test_every_unit_is_placed_where_it_fits():
+    sizes = np.random.default_rng(0).integers(1, 41, (5, 30, 2))
+    row, offset, used = packing.place(sizes, (64, 48))
+    for b in range(5):
+        taken = np.zeros((used[b], 2, 64), int)
+        for r, at, size in zip(row[b], offset[b], sizes[b]):
+            for side, room in ((0, 64), (1, 48)):
+                assert at[side] + size[side] <= room
+                taken[r, side, at[side]:at[side] + size[side]] += 1
+        assert taken.max() == 1 and taken.any((1, 2)).all()
+
+
+def test_deal_balances_both_sides():
+    sizes = np.random.default_rng(0).integers(1, 100, (320, 2))
+    totals = sizes[packing.deal(np.arange(320), sizes, 16)].sum(1)
+    plain = sizes.reshape(20, 16, 2).sum(1)
+    assert (np.ptp(totals, axis=0) < np.ptp(plain, axis=0) / 3).all()
 
 
 def row(i: int, **rationales: Rationale) -> Row:
@@ -132,6 +194,26 @@ def test_tokenize_counts_missing_and_cut_targets():
     tokenizer = load_tokenizer("byte")
     assert tokenizer.decode(found.inputs[1].padded(np.array([0]), 100)[0], skip_special_tokens=True) == (
         "explain a: what is 0?\nAnswer Choices:\n(a) one\n(b) two")
+
+
+def test_tokenize_for_a_decoder_that_is_told_the_target():
+    config = resolved("a")
+    config.objective.prefix = "decoder"
+    rows = [row(0, a=Rationale("because", "a")), row(1)]
+    tokenizer = load_tokenizer("byte")
+    found = data.tokenize(rows, tokenizer, config)
+    assert len(found.inputs) == 1 and found.told == (0, len("explain a: "))
+    assert found.targets[1].lengths.tolist() == [len("explain a: because") + 1, 0]
+    batch = data.Batches(found, [1.0, 2.0], 2, seed=0)(0)
+    count = lambda segments: len(np.unique(segments[segments > 0]))
+    assert count(batch["input_segments"]) == 2 and count(batch["target_segments"]) == 3
+    rationale = batch["term"] == 1
+    written = batch["targets"][rationale], batch["weight"][rationale]
+    assert tokenizer.decode(written[0], skip_special_tokens=True) == "explain a: because"
+    assert written[1].tolist() == [0] * 11 + [1] * 8 and batch["tokens"].tolist() == [8, 8]
+    # Both targets of question 0 are decoded from its one input.
+    shared = set(batch["target_inputs"][rationale])
+    assert len(shared) == 1 and (batch["target_inputs"][batch["target_segments"] > 0] == shared.pop()).sum() == 19 + 4
 
 
 def test_tokenize_refuses_a_corpus_without_targets():

@@ -26,11 +26,12 @@ STUDENT = StudentConfig(64, 32, 8, 48, 2, 2, 8, dropout_rate=0.1)
 def tokens(n=24, seed=0) -> data.Tokens:
     """Two terms over random ids; a third of the second term is missing; lengths differ widely."""
     rng = np.random.default_rng(seed)
-    rows = lambda most: data.Ragged([rng.integers(2, 64, rng.integers(1, most)).tolist() for _ in range(n)])
     weight = np.ones((2, n), np.float32)
     weight[1, ::3] = 0
     weight[1, 1::3] = 0.5
-    return data.Tokens([rows(20), rows(20)], [rows(4), rows(30)], weight, {})
+    rows = lambda most, has: data.Ragged([rng.integers(2, 64, rng.integers(1, most)).tolist() if h else [] for h in has])
+    every = np.ones(n)
+    return data.Tokens([rows(20, every), rows(20, every)], [rows(4, weight[0]), rows(30, weight[1])], weight, {})
 
 
 def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
@@ -45,8 +46,8 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     params = model.init_params(student, jax.random.key(0)) if params is None else params
     shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
     state = jax.jit(init, out_shardings=shardings)(params)
-    batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, accumulate, mesh_shape[0] * mesh_shape[1])
-    step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1])
+    step = jax.jit(make_step(student, tx, 0, mesh), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
     losses = []
     for i in range(steps):
         batch = batches(i)

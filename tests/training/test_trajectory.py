@@ -62,7 +62,7 @@ def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path):
     assert run_config.terms(config) == WEIGHTS
     tokens = data.tokenize(rows, tokenizer, config)
     assert tokens.report["terms"]["llama-2-7b-chat"]["targets_cut"] == 0
-    batches = data.Batches(tokens, list(WEIGHTS.values()), BATCH, seed=0, buckets=1)
+    batches = data.Batches(tokens, list(WEIGHTS.values()), BATCH, seed=0)
 
     student, params = hf.load_hf(flan_t5_small, dropout_rate=0.0)
     tx = optimizer.make_optimizer(config.optimizer, STEPS)
@@ -74,5 +74,5 @@ def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path):
         batch.pop("tokens")
         state, out = step(state, batch)
         ours.append(float(out["loss"]))
-        rows_by_step.append([rows[q] for q in batches._plan(0)[i][0]])
+        rows_by_step.append([rows[q] for q in batches.planned(i).index])
     np.testing.assert_allclose(ours, reference_losses(flan_t5_small, tokenizer, rows_by_step), rtol=1e-4)

@@ -37,7 +37,7 @@ class StudentConfig:
       layer_norm_epsilon: added to the mean square in every norm.
       dtype: "float32" or "bfloat16": the dtype of activations and matrix products. Parameters, norms, softmax and
         logits are float32 whatever it is.
-      remat: recompute each layer's activations in the backward pass (less memory, about a third more compute).
+      remat: recompute each layer whole in the backward pass (less memory, about a third more compute).
       lora_rank: rank of the low-rank updates; 0 for none.
       lora_alpha: the updates are scaled by `lora_alpha / lora_rank`.
       lora_targets: which projections have one: of "q", "k", "v", "o" and "wi", "wo" (relu) or "wi_0", "wi_1", "wo".

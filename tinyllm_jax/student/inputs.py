@@ -114,6 +114,11 @@ def _check_fit(questions: Sequence[Question], needs: Sequence[int], max_length: 
                         f"needs {need} tokens: raise the input length to {need}")
 
 
+def told(tokenizer, prefix: str) -> list[int]:
+    """The token ids with which the decoder is told which target to write, where it is and not the encoder."""
+    return list(_ids(tokenizer, [f"{prefix}: "])[0])
+
+
 def encode_targets(tokenizer, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], list[int]]:
     """Token ids of many targets, and how many tokens each lost at its end.
 

@@ -84,8 +84,11 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> n
 def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, *per_layer):
     """Runs `x, out = body(layer, x, *slices)` over stacked layers: compiled once, whatever the depth.
 
+    Only the results of products with kernels are kept for the backward pass; what lies between (norms, gates, softmax,
+    dropout) is computed again, which costs less than to write it for every layer and read it back.
+
     Args:
-      config: `remat` recomputes the body in the backward pass.
+      config: `remat` keeps nothing but the carry, and recomputes the body's products too.
       layers: a module made by `stack`.
       body: takes one layer, the carry, and this layer's slice of each of `per_layer`.
       x: the carry, (B, L, d_model).
@@ -100,7 +103,8 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
         return body(nnx.merge(graph, slices[0]), x, *slices[1:])
 
     # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not needed.
-    step = jax.checkpoint(step, prevent_cse=False) if config.remat else step
+    policy = None if config.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    step = jax.checkpoint(step, prevent_cse=False, policy=policy)
     return jax.lax.scan(step, x, (state, *per_layer))
 
 
@@ -117,10 +121,12 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., d_in) to (..., d_out), in the compute dtype."""
-        y = x @ self.kernel[...].astype(self.dtype)
+        # As matrices: XLA's CPU backend transposes three-dimensional operands of the kernel's gradient element by element.
+        rows = x.reshape(-1, x.shape[-1])
+        y = rows @ self.kernel[...].astype(self.dtype)
         if self.lora_scale:
-            y += (x @ self.lora_a[...].astype(self.dtype)) @ self.lora_b[...].astype(self.dtype) * self.lora_scale
-        return y
+            y += (rows @ self.lora_a[...].astype(self.dtype)) @ self.lora_b[...].astype(self.dtype) * self.lora_scale
+        return y.reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(nnx.Module):

@@ -9,6 +9,7 @@ stands after a target's end does not reach its tokens.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class Encoder(nnx.Module):
         self.final_norm = RMSNorm(config)
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Embedded questions (B, Le, d_model) to the same; `mask` is (B, 1, 1, Le), 0 or `MASKED`."""
+        """Embedded questions (B, Le, d_model) to the same; `mask` is (B, 1, 1 or Le, Le), 0 or `MASKED`."""
         config = self.config
         first, middle, last = split_key(key, 3)
         bias = mask + _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
@@ -56,9 +57,21 @@ class Decoder(nnx.Module):
         causal = jnp.where(jnp.tri(length, dtype=bool), 0.0, MASKED)
         return causal + _relative_bias(self.config, self.relative_bias[...], length, bidirectional=False)
 
-    def __call__(self, x, encoded, mask, key=None) -> jax.Array:
-        """Embedded targets (N, Ld, d_model) over encoded questions (B, Le, d_model); returns as `x`."""
+    def __call__(self, x, encoded, mask, key=None, own_mask=None) -> jax.Array:
+        """Embedded targets over encoded questions.
+
+        Args:
+          x: (N, Ld, d_model).
+          encoded: (B, Le, d_model).
+          mask: of the questions, (B, 1, 1 or Ld, Le), 0 or `MASKED`.
+          key: a dropout key, or None.
+          own_mask: of the targets among themselves, (N, 1, Ld, Ld), beside that they are causal; None for none.
+
+        Returns:
+          (N, Ld, d_model).
+        """
         config, bias = self.config, self.bias(x.shape[1])
+        bias = bias if own_mask is None else bias + own_mask
         first, middle, last = split_key(key, 3)
 
         def body(layer, x, keys):
@@ -115,12 +128,15 @@ class T5(nnx.Module):
         """(..., L) ids to (..., L, d_model), in the compute dtype."""
         return self.embedding[...][ids].astype(self.config.dtype)
 
+    def projection(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What to multiply for the logits of (..., d_model): this, and the kernel (d_model, vocab_size)."""
+        if self.config.tie_word_embeddings:
+            return x * jnp.asarray(self.config.d_model**-0.5, x.dtype), self.embedding[...].T
+        return x, self.lm_head.kernel[...]
+
     def logits(self, x: jax.Array) -> jax.Array:
         """(..., d_model) to float32 (..., vocab_size)."""
-        if self.config.tie_word_embeddings:
-            x, kernel = x * jnp.asarray(self.config.d_model**-0.5, x.dtype), self.embedding[...].T
-        else:
-            kernel = self.lm_head.kernel[...]
+        x, kernel = self.projection(x)
         return jnp.dot(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
 
 
@@ -168,7 +184,30 @@ def init_params(config: StudentConfig, key: jax.Array) -> dict:
     return nnx.to_pure_dict(nnx.state(T5(config, nnx.Rngs(params=key)), nnx.Param))
 
 
-def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None) -> jax.Array:
+def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Segment ids (B, Lq) and (B, Lk) to float32 (B, 1, Lq, Lk): 0 within a segment, `MASKED` elsewhere."""
+    return jnp.where(queries[:, None, :, None] == keys[:, None, None, :], 0.0, MASKED)
+
+
+class Segments(NamedTuple):
+    """What belongs together in rows that hold several questions and targets (packing). Ids are positive, 0 is padding.
+
+    Nothing sees past its own segment, so a row's tokens get what they would get alone. The relative positions need no
+    segments: a segment is contiguous, and they are differences.
+
+    Attributes:
+      inputs: (B, Le), the question of each input token.
+      targets: (B, Ld), the target of each target token.
+      target_inputs: (B, Ld), the question of each target token.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    target_inputs: jax.Array
+
+
+def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None,
+           segments: jax.Array | None = None) -> jax.Array:
     """Encodes questions: ids (B, Le) to (B, Le, d_model), in the compute dtype.
 
     Args:
@@ -176,9 +215,11 @@ def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Arra
       params: as `init_params` makes them.
       inputs: int32, padded with 0 on the right.
       key: a dropout key, or None for no dropout.
+      segments: int32 (B, Le), see `Segments.inputs`; None: a row is a question.
     """
     model = bind(config, params)
-    return model.encoder(model.embed(inputs), question_mask(inputs), key)
+    mask = question_mask(inputs) if segments is None else segment_mask(segments, segments)
+    return model.encoder(model.embed(inputs), mask, key)
 
 
 def decode(config: StudentConfig, params: dict, targets_in: jax.Array, encoded: jax.Array, inputs: jax.Array,
@@ -206,6 +247,36 @@ def apply(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs
     return decode(config, params, decoder_inputs, encoded, inputs, decoder_key)
 
 
-def shift_right(targets: jax.Array) -> jax.Array:
-    """Decoder inputs for targets (..., Ld): the start token (0), then all but the last target token."""
-    return jnp.concatenate([jnp.full_like(targets[..., :1], PAD_ID), targets[..., :-1]], axis=-1)
+def hidden(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs: jax.Array, segments: Segments,
+           key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """`apply` to packed rows, but for the last product, whose result is too large to be held.
+
+    Args:
+      config: the student's.
+      params: as `init_params` makes them.
+      inputs: int32 (B, Le).
+      decoder_inputs: int32 (B, Ld).
+      segments: of both.
+      key: a dropout key, or None for no dropout.
+
+    Returns:
+      The decoder's states (B, Ld, d_model) and the kernel (d_model, vocab_size): the logits are their product.
+    """
+    encoder_key, decoder_key = split_key(key, 2)
+    model = bind(config, params)
+    encoded = encode(config, params, inputs, encoder_key, segments.inputs)
+    x = model.decoder(model.embed(decoder_inputs), encoded, segment_mask(segments.target_inputs, segments.inputs),
+                      decoder_key, segment_mask(segments.targets, segments.targets))
+    return model.projection(x)
+
+
+def shift_right(targets: jax.Array, segments: jax.Array | None = None) -> jax.Array:
+    """Decoder inputs for targets (..., Ld): the start token (0), then all but the last target token.
+
+    With segments (..., Ld), each segment begins with the start token.
+    """
+    shifted = jnp.concatenate([jnp.full_like(targets[..., :1], PAD_ID), targets[..., :-1]], axis=-1)
+    if segments is None:
+        return shifted
+    goes_on = jnp.pad(segments[..., 1:] == segments[..., :-1], [(0, 0)] * (targets.ndim - 1) + [(1, 0)])
+    return jnp.where(goes_on, shifted, PAD_ID)

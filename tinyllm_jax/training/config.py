@@ -36,12 +36,15 @@ def default_config() -> ml_collections.ConfigDict:
     c.lengths = ml_collections.ConfigDict()
     c.lengths.input = 0  # tokens; 0: the task's own. Only contexts are cut to it; a longer question raises it
     c.lengths.target = 256  # tokens
-    c.lengths.buckets = 4  # static shapes a run compiles
+    c.lengths.packing = True  # several questions a row; False: one (question, target) a row
+    c.lengths.buckets = 4  # the most static shapes a run compiles
 
     c.objective = ml_collections.ConfigDict()
     c.objective.answer = 1.0
     c.objective.rationale = 1.0  # the weight of every teacher that `teachers` does not name
     c.objective.teachers = ml_collections.ConfigDict()  # teacher → weight; empty: all of the corpus
+    # Which side is told the target: "encoder" as in the paper, or "decoder", which encodes a question once for all targets.
+    c.objective.prefix = "encoder"
     c.objective.prefixes = ml_collections.ConfigDict()  # target → prefix; empty: see PREFIXES
 
     c.optimizer = ml_collections.ConfigDict()
@@ -104,6 +107,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("optimizer.name", ("adamw", "adafactor")),
         ("optimizer.schedule", ("constant", "linear", "cosine")),
         ("student.dtype", ("float32", "bfloat16")),
+        ("objective.prefix", ("encoder", "decoder")),
     ):
         value = _get(config, path)
         if value not in allowed:

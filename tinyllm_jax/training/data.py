@@ -1,10 +1,10 @@
 """A corpus split as tokens, and the batches of a run: `batch = f(seed, step)`.
 
-A batch holds `batch_size` questions; each brings one row per term, (question with the target's prefix, target). Its
-shape is one of a few static boxes (input length, target length), chosen once for the corpus, so that a run compiles
-a handful of steps and never again: every epoch has the same number of batches of each box.
+A batch holds `batch_size` questions, and every target that they have. Segment ids say what belongs together, so that one
+row can hold several questions and targets; where each goes is `packing`'s choice.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -16,8 +16,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.training import config as run_config
-
-MULTIPLE = 8  # a box's lengths are multiples of this
+from tinyllm_jax.training.packing import MULTIPLE, Batch, Packing
 
 
 class Ragged:
@@ -42,16 +41,18 @@ class Tokens:
     """One split as tokens.
 
     Attributes:
-      inputs: per term, every question's input.
+      inputs: every question's input: per term, or one for all terms where the decoder is told the target.
       targets: per term, every question's target (empty where the rationale is missing).
       weight: (terms, questions) float32, the corpus's row weights; 0 where the rationale is missing.
       report: counts to print: questions, and per term the missing rationales, the cut contexts, the cut targets.
+      told: per term, how many tokens each target begins with that the student is given and does not learn to write.
     """
 
     inputs: list[Ragged]
     targets: list[Ragged]
     weight: np.ndarray
     report: dict
+    told: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.weight.shape[1]
@@ -78,15 +79,19 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
     """
     names = tuple(run_config.terms(config))
     questions = [row.question for row in rows]
+    decoder_side = config.objective.prefix == "decoder"
+    told = [text.told(tokenizer, config.objective.prefixes[name]) if decoder_side and name != run_config.ANSWER else []
+            for name in names]
     inputs, targets, weights = [], [], []
     report = {"questions": len(rows), "target_length": config.lengths.target, "terms": {}}
-    for name in names:
-        encoded, contexts_cut, limit = encode(tokenizer, questions, name, config)
+    for name, given in zip(names, told):
+        if not (decoder_side and inputs):
+            encoded, contexts_cut, limit = encode(tokenizer, questions, run_config.ANSWER if decoder_side else name, config)
+            inputs.append(encoded)
         texts, weight = zip(*(_target(row, name) for row in rows))
         weight = np.array(weight, np.float32)
         written, cut = text.encode_targets(tokenizer, texts, config.lengths.target)
-        inputs.append(encoded)
-        targets.append(Ragged([ids if w else [] for ids, w in zip(written, weight)]))
+        targets.append(Ragged([given + ids if w else [] for ids, w in zip(written, weight)]))
         weights.append(weight)
         report["terms"][name] = {
             "targets": int(np.count_nonzero(weight)),
@@ -97,7 +102,7 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         }
     if not any(w.any() for w in weights):
         raise UserError(f"the corpus has no target for any of the terms {', '.join(names)}; choose other teachers")
-    return Tokens(inputs, targets, np.stack(weights), report)
+    return Tokens(inputs, targets, np.stack(weights), report, tuple(map(len, told)))
 
 
 def _target(row: Row, name: str) -> tuple[str, float]:
@@ -110,107 +115,96 @@ def _target(row: Row, name: str) -> tuple[str, float]:
 class Batches:
     """`batches(step)` is the batch of that step: a pure function of the seed and the step.
 
-    Every epoch visits each question exactly once. The last batch of an epoch is filled up with empty rows, which
-    weigh nothing. The global batch does not depend on the number of processes or devices, but for the empty rows
-    that fill its shape up to a multiple of `multiple`.
+    Every epoch visits each question exactly once. The last batch of an epoch is filled up with no questions, which weigh
+    nothing. The global batch does not depend on the number of processes or devices, but for the empty rows that fill its
+    shape up to a multiple of `multiple`.
 
     Args:
       tokens: the split.
       term_weights: each term's weight in the objective.
       batch_size: questions a batch.
       seed: the run's seed.
-      buckets: the number of static shapes.
+      shapes: the most static shapes.
+      packed: whether a row may hold more than one input.
       accumulate: microbatches a batch; the leading axis of its arrays.
       multiple: the rows of a microbatch are a multiple of this (the devices that share them).
     """
 
-    def __init__(self, tokens: Tokens, term_weights: list[float], batch_size: int, seed: int, buckets: int = 4,
-                 accumulate: int = 1, multiple: int = 1):
-        self.tokens, self.batch_size, self.seed, self.accumulate = tokens, batch_size, seed, accumulate
+    def __init__(self, tokens: Tokens, term_weights: list[float], batch_size: int, seed: int, shapes: int = 4,
+                 packed: bool = True, accumulate: int = 1, multiple: int = 1):
+        self.tokens, self.batch_size, self.accumulate = tokens, batch_size, accumulate
         self.term_weights = np.array(term_weights, np.float32)
-        pairs = batch_size * len(term_weights)
-        self.rows = -(-pairs // (accumulate * multiple)) * accumulate * multiple
-        lengths = np.stack([np.max([r.lengths for r in side], axis=0) for side in (tokens.inputs, tokens.targets)], 1)
-        self.boxes, self.box = choose_boxes(lengths, buckets)
+        terms = range(len(tokens.targets))
+        self.terms_of = [[t] for t in terms] if len(tokens.inputs) == len(terms) else [list(terms)]
+        self.sizes = np.stack([_sizes(i, [tokens.targets[t] for t in of]) for i, of in zip(tokens.inputs, self.terms_of)], 1)
+        self.packing = functools.lru_cache(maxsize=2)(
+            Packing(self.sizes, batch_size, seed, shapes, packed, accumulate * multiple).__call__)
         self.steps_per_epoch = -(-len(tokens) // batch_size)
-        self._plan = functools.lru_cache(maxsize=2)(self._plan)
+
+    def planned(self, step: int) -> Batch:
+        """Which questions the batch of `step` has, and where."""
+        epoch, at = divmod(step, self.steps_per_epoch)
+        return self.packing(epoch)[at]
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """The batch of `step`.
 
         Returns:
-          "inputs" (A, R, Li) and "targets" (A, R, Lt) int32, "term" (A, R) int32, "weight" (A, R) float32,
-          "scale" (T,) float32 (see `objective.weighted_loss`), and "tokens" (T,) int64, each term's target tokens
-          (for the reader; the step does not need it).
+          int32 unless said otherwise, for A microbatches of R rows:
+          "inputs" and "input_segments", (A, R, Li), ids and which input a token belongs to, from 1, with 0 for padding;
+          "targets", "target_segments" and "target_inputs", (A, R, Lt), ids, which target a token belongs to, and which
+          input that is of; "term" (A, R, Lt); "weight" (A, R, Lt) float32, the corpus's weight of the target, 0 where
+          nothing is to be learned; "scale" (T,) float32 (see `objective.weighted_loss`); and "tokens" (T,) int64, each
+          term's target tokens (for the reader; the step does not need it).
         """
-        epoch, at = divmod(step, self.steps_per_epoch)
-        index, box = self._plan(epoch)[at]
-        terms = len(self.term_weights)
-        inputs, targets = np.zeros((self.rows, box[0]), np.int32), np.zeros((self.rows, box[1]), np.int32)
-        weight, term = np.zeros(self.rows, np.float32), np.zeros(self.rows, np.int32)
-        pairs = len(index) * terms
-        for t in range(terms):
-            inputs[t:pairs:terms] = self.tokens.inputs[t].padded(index, box[0])
-            targets[t:pairs:terms] = self.tokens.targets[t].padded(index, box[1])
-            weight[t:pairs:terms] = np.where(index >= 0, self.tokens.weight[t][index], 0)
-            term[t:pairs:terms] = t
-        inputs[weight == 0] = 0
-        counts = np.bincount(term, (targets != 0).sum(1) * (weight > 0), minlength=terms).astype(np.int64)
+        plan, tokens, units = self.planned(step), self.tokens, len(self.terms_of)
+        ids, segments = ([np.zeros(plan.shape.rows * length, np.int32) for length in plan.shape[1:]] for _ in range(2))
+        target_inputs, term = np.zeros_like(ids[1]), np.zeros_like(ids[1])
+        weight, counts = np.zeros(len(ids[1]), np.float32), np.zeros(len(tokens.targets), np.int64)
+        has = np.flatnonzero(plan.index >= 0)
+        index = plan.index[has]
+        for u, of in enumerate(self.terms_of):
+            row, offset, size = plan.row[has * units + u], plan.offset[has * units + u], self.sizes[index, u]
+            to, begin = row * plan.shape.inputs + offset[:, 0], row * plan.shape.targets + offset[:, 1]
+            unit, lengths = has * units + u + 1, size[:, 0]
+            at = _spread(to, lengths)
+            ids[0][at] = tokens.inputs[u].tokens[_spread(tokens.inputs[u].starts[index], lengths)]
+            segments[0][at] = np.repeat(unit, lengths)
+            for t in of:
+                ragged, told = tokens.targets[t], tokens.told[t] if tokens.told else 0
+                lengths = ragged.lengths[index]
+                at = _spread(begin, lengths)
+                ids[1][at] = ragged.tokens[_spread(ragged.starts[index], lengths)]
+                segments[1][at] = np.repeat(has * len(tokens.targets) + t + 1, lengths)
+                target_inputs[at], term[at] = np.repeat(unit, lengths), t
+                weight[at] = np.repeat(tokens.weight[t][index], lengths)
+                learned = np.maximum(lengths - told, 0)
+                weight[_spread(begin, lengths - learned)] = 0
+                counts[t], begin = learned.sum(), begin + lengths
         scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0).astype(np.float32)
-        fold = lambda a: a.reshape(self.accumulate, self.rows // self.accumulate, *a.shape[1:])
-        return {"inputs": fold(inputs), "targets": fold(targets), "term": fold(term), "weight": fold(weight),
-                "scale": scale, "tokens": counts}
+        fold = lambda a: a.reshape(self.accumulate, plan.shape.rows // self.accumulate, -1)
+        return {"inputs": fold(ids[0]), "input_segments": fold(segments[0]), "targets": fold(ids[1]),
+                "target_segments": fold(segments[1]), "target_inputs": fold(target_inputs), "term": fold(term),
+                "weight": fold(weight), "scale": scale, "tokens": counts}
 
-    def _plan(self, epoch: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-        """The epoch's batches: question indices (-1: none) and the box of each."""
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        order, batches, carried = rng.permutation(len(self.tokens)), [], np.zeros(0, np.int64)
-        for k, box in enumerate(self.boxes):
-            # What does not fill a batch goes up to the next box, which holds it; only the last one is filled up.
-            pool = np.concatenate([carried, order[self.box[order] == k]])
-            whole = len(pool) // self.batch_size * self.batch_size
-            batches += [(chunk, box) for chunk in pool[:whole].reshape(-1, self.batch_size)]
-            carried = pool[whole:]
-        if len(carried):
-            fill = np.full(self.batch_size - len(carried), -1)
-            batches.append((np.concatenate([carried, fill]), self.boxes[-1]))
-        return [batches[i] for i in rng.permutation(len(batches))]
+    def shapes(self) -> dict[tuple[int, int, int], int]:
+        """The static shapes of the first epoch, and how many of its batches have each."""
+        found = collections.Counter(tuple(batch.shape) for batch in self.packing(0))
+        return dict(found.most_common())
 
     def useful_tokens(self) -> dict[str, float]:
         """The share of input and target positions of an epoch that hold a token, 0 to 1 (1 - padding)."""
-        counted = self.tokens.weight > 0
-        used = [sum(int((r.lengths * w).sum()) for r, w in zip(side, counted))
-                for side in (self.tokens.inputs, self.tokens.targets)]
-        plan = self._plan(0)
-        room = [self.rows * sum(box[i] for _, box in plan) for i in (0, 1)]
-        return {"input": used[0] / room[0], "target": used[1] / room[1], "both": sum(used) / sum(room)}
+        used = self.sizes.sum((0, 1))
+        room = sum(count * rows * np.array(lengths) for (rows, *lengths), count in self.shapes().items())
+        return {"input": float(used[0] / room[0]), "target": float(used[1] / room[1]), "both": float(used.sum() / room.sum())}
 
 
-def choose_boxes(lengths: np.ndarray, count: int) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """At most `count` shapes that hold all rows, each as large as the one before, with the least padding.
+def _sizes(inputs: Ragged, targets: list[Ragged]) -> np.ndarray:
+    """(questions, 2): the tokens of each question's input, and of its targets together; (0, 0) where it has none."""
+    total = sum(ragged.lengths for ragged in targets)
+    return np.stack([np.where(total > 0, inputs.lengths, 0), total], -1)
 
-    Rows are ordered by the larger of their two length ranks, which makes a chain of boxes natural; the cuts in that
-    order are found by dynamic programming over the padded size, at up to 64 candidate places.
 
-    Args:
-      lengths: (n, 2), each row's input and target length.
-      count: the number of boxes.
-
-    Returns:
-      The boxes (input length, target length), and each row's box index, (n,).
-    """
-    n = len(lengths)
-    ranks = lengths.argsort(0, kind="stable").argsort(0, kind="stable")
-    order = ranks.max(1).argsort(kind="stable")
-    upto = np.maximum.accumulate(-(-np.maximum(lengths[order], 1) // MULTIPLE) * MULTIPLE)
-    cuts = np.unique(np.linspace(0, n, min(n, 64) + 1).astype(int))
-    size = upto[cuts[1:] - 1].sum(1)  # of a row, were its box to end at that cut
-    best = [(0.0, [])] + [(np.inf, [])] * (len(cuts) - 1)
-    for _ in range(min(count, len(cuts) - 1)):
-        best = [best[0]] + [
-            min(((best[i][0] + (cuts[j] - cuts[i]) * size[j - 1], best[i][1] + [cuts[j]]) for i in range(j + 1)),
-                key=lambda c: c[0]) for j in range(1, len(cuts))]
-    ends = sorted(set(best[-1][1]))
-    index = np.empty(n, np.int64)
-    index[order] = np.searchsorted(ends, np.arange(n), side="right")
-    return [tuple(int(x) for x in upto[e - 1]) for e in ends], index
+def _spread(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Every position of the spans `starts[i]` … `starts[i] + lengths[i]`, one span after the other."""
+    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)

@@ -95,7 +95,7 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     # Batches.
     tokens = data.tokenize(corpus.some_rows("train"), tokenizer, config)
     batches = data.Batches(tokens, list(terms.values()), config.batch_size, config.seed, config.lengths.buckets,
-                           config.accumulate, mesh.shape["data"] * mesh.shape["fsdp"])
+                           config.lengths.packing, config.accumulate, mesh.shape["data"] * mesh.shape["fsdp"])
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
     questions = [row.question for row in corpus.some_rows("validation")]
     questions = questions[:config.validation.questions or None]
@@ -106,7 +106,8 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     #############################################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
     run = {"corpus": corpus.fingerprint, "tokenizer": text.fingerprint(tokenizer),
-           "objective": {"terms": terms, "prefixes": config.objective.prefixes.to_dict()},
+           "objective": {"terms": terms, "prefix": config.objective.prefix,
+                         "prefixes": config.objective.prefixes.to_dict()},
            "student": {k: v for k, v in dataclasses.asdict(student).items() if k not in ("dtype", "remat", "dropout_rate")}}
     run = json.loads(json.dumps(run))  # as it is read back
     for line in workdir.check_same(directory, run, allow_changed):
@@ -134,7 +135,7 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
 
     #############################################################################################################
     # The loop.
-    compiled = jax.jit(make_step(student, tx, config.seed), donate_argnums=0,
+    compiled = jax.jit(make_step(student, tx, config.seed, mesh), donate_argnums=0,
                        out_shardings=(shardings, NamedSharding(mesh, P())))
     log = metrics.Metrics(directory, start, jax.process_index() == 0)
     schedule = optimizer.schedule(config.optimizer, config.steps)
@@ -307,5 +308,7 @@ def _describe(say, config, corpus, student, tokens, batches, useful, mesh) -> No
         say(f"term      {name}  weight {run_config.terms(config)[name]:g}  {count['targets']:,} targets  "
             f"{count['missing_or_weightless']:,} missing  {count['contexts_cut']:,} contexts cut to "
             f"{count['input_length']}  {count['targets_cut']:,} targets cut to {tokens.report['target_length']}")
-    say(f"batches   {config.batch_size} questions  {batches.rows} rows  shapes {batches.boxes}  "
-        f"padding {100 * (1 - useful['both']):.0f} %  mesh {dict(mesh.shape)}")
+    shapes = ", ".join(f"{rows} × ({inputs}, {targets})" for rows, inputs, targets in batches.shapes())
+    say(f"batches   {config.batch_size} questions  {'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
+        f"useful tokens {100 * useful['input']:.0f} % of inputs, {100 * useful['target']:.0f} % of targets  "
+        f"mesh {dict(mesh.shape)}")

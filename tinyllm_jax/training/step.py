@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
+from jax.sharding import Mesh
 
 from tinyllm_jax.student import lora, model
 from tinyllm_jax.student.config import StudentConfig
@@ -28,18 +29,22 @@ def init_state(params: dict, optimizer: optax.GradientTransformation, lora_only:
     return {"params": params, "opt_state": opt_state, "step": jnp.zeros((), jnp.int32)}
 
 
-def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, seed: int) -> Callable:
+def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, seed: int,
+              mesh: Mesh | None = None) -> Callable:
     """The function `step(state, batch) -> (state, metrics)`, to be compiled by the caller.
 
     The dropout key is a function of the seed, the step and the microbatch. `batch` is as `data.Batches` makes it,
-    without "tokens". `metrics`: "loss" and "grad_norm", scalars, and "sums" (T,), see `objective.weighted_loss`.
+    without "tokens"; its rows are split over `mesh`, where there is one. `metrics`: "loss" and "grad_norm", scalars, and
+    "sums" (T,), see `objective.weighted_loss`.
     """
 
     def loss(trained: dict, frozen: dict, micro: dict, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         params = traverse_util.unflatten_dict(frozen | traverse_util.flatten_dict(trained, sep="/"), sep="/")
         dropout = key if config.dropout_rate else None
-        logits = model.apply(config, params, micro["inputs"], model.shift_right(micro["targets"]), dropout)
-        return objective.weighted_loss(logits, micro)
+        segments = model.Segments(micro["input_segments"], micro["target_segments"], micro["target_inputs"])
+        decoder_inputs = model.shift_right(micro["targets"], segments.targets)
+        hidden, kernel = model.hidden(config, params, micro["inputs"], decoder_inputs, segments, dropout)
+        return objective.weighted_loss(hidden, kernel, micro, mesh)
 
     def step(state: State, batch: dict) -> tuple[State, dict]:
         flat, frozen = split_params(state["params"], config.lora_rank > 0)

@@ -1,0 +1,176 @@
+"""What the benchmarks share: real rows and weights, paired timings, tables, the machine's peak, the model's FLOPs.
+
+The released corpora are looked for in `$TINYLLM_SHARED` (else a folder `shared` beside the checkout), a FLAN-T5-small-shaped
+student in `$TINYLLM_MODELS` (else `~/.cache/tinyllm-models`).
+"""
+
+import functools
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tinyllm_jax.corpus.released import import_released
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.student import hf, inputs
+from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import data, optimizer
+from tinyllm_jax.training.step import init_state, make_step
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
+WEIGHTS = pathlib.Path(os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models")) / "flan-t5-small"
+TEACHERS = ("flan-t5-xl", "llama-2-7b-chat")
+
+
+def need() -> None:
+    """Ends with one line where the real corpora or weights are missing."""
+    for path, name in ((SHARED / "data" / "tinyllm-release", "TINYLLM_SHARED"), (WEIGHTS, "TINYLLM_MODELS")):
+        if not path.exists():
+            sys.exit(f"{path} is missing; set {name} (see {__file__})")
+
+
+def on_gpu() -> bool:
+    """Whether jax computes on a GPU."""
+    return jax.default_backend() == "gpu"
+
+
+@functools.cache
+def tokenizer():
+    """The student's own."""
+    return inputs.load_tokenizer(WEIGHTS)
+
+
+@functools.cache
+def corpus_rows(task: str, split: str = "train") -> tuple:
+    """The rows of a released corpus."""
+    with tempfile.TemporaryDirectory() as directory:
+        import_released(SHARED / "data" / "tinyllm-release", task, f"{directory}/corpus")
+        return tuple(Corpus(f"{directory}/corpus").rows(split))
+
+
+def whole_rows(task: str) -> list:
+    """The training rows that have both teachers' rationales: there the reference's loss and ours mean the same."""
+    return [r for r in corpus_rows(task) if sum(bool(x.text) for x in r.rationales.values()) == len(TEACHERS)]
+
+
+def config_for(task: str, prefix: str = "encoder", teachers=TEACHERS, input_length: int = 0):
+    """The resolved run config of a task with the given teachers."""
+    config = run_config.default_config()
+    config.task, config.objective.prefix, config.lengths.input = task, prefix, input_length
+    return run_config.resolve(config, tuple(teachers))
+
+
+class Trainer:
+    """Our step, compiled, with a state that it goes on with."""
+
+    def __init__(self, student: StudentConfig, params: dict, seed: int = 0):
+        config = run_config.default_config()
+        tx = optimizer.make_optimizer(config.optimizer, 1000)
+        init = functools.partial(init_state, optimizer=tx, lora_only=False)
+        self.state = jax.block_until_ready(jax.jit(init)(jax.tree.map(jnp.array, params)))
+        self.step = jax.jit(make_step(student, tx, seed), donate_argnums=0)
+
+    def __call__(self, batch: dict) -> dict:
+        """One step; its metrics, ready."""
+        self.state, out = self.step(self.state, {k: v for k, v in batch.items() if k != "tokens"})
+        return jax.block_until_ready(out)
+
+
+def students(dropout: float = 0.0) -> dict:
+    """The students to time: the real small one in float32; on a GPU, base and large too, in bfloat16 and from random weights."""
+    if not on_gpu():
+        return {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout)}
+    from tinyllm_jax.student import model
+    from tinyllm_jax.student.config import student_config
+
+    found = {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout, dtype="bfloat16")}
+    for size in ("base", "large"):
+        config = student_config(f"flan-t5-{size}", dropout_rate=dropout, dtype="bfloat16")
+        found[size] = config, model.init_params(config, jax.random.key(0))
+    return found
+
+
+def paired(ways: dict, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way, in turn and in either order.
+
+    Each turn's first call is not timed: it compiles, or pays for the threads and the memory of the way before.
+    """
+    seconds = {name: [] for name in ways}
+    for index in range(rounds):
+        for name in list(ways)[:: 1 if index % 2 == 0 else -1]:
+            ways[name]()
+            began = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def median(values) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+def ratio(slow: list[float], fast: list[float]) -> str:
+    """The median of the rounds' ratios, and their range."""
+    each = [a / b for a, b in zip(slow, fast)]
+    return f"{median(each):.2f} ({min(each):.2f}–{max(each):.2f})"
+
+
+def table(title: str, header: tuple, rows: list[tuple]) -> None:
+    """Prints a table in Markdown."""
+    print(f"\n{title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(str(cell) for cell in row)} |")
+    sys.stdout.flush()
+
+
+def peak(dtype: str = "float32", size: int = 4096) -> float:
+    """FLOP/s of one large matrix product in jax: the median of five."""
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    product(a, a).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        product(a, a).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / median(seconds)
+
+
+def model_flops(student: StudentConfig, batch: dict) -> float:
+    """Useful FLOPs of a training step: 3 × 2 × the matrix elements that each token meets, and its attention.
+
+    Counted per segment, from its own tokens: padding, and what a packed row's attention computes between segments, is not
+    counted; nor are embedding lookups, norms, softmax, recomputation, or the optimizer. A question's keys and values for
+    cross-attention count once per encoder token. (After "PaLM", arXiv 2204.02311, appendix B, for an encoder-decoder.)
+    """
+    inner, width = student.num_heads * student.d_kv, student.d_model
+    ff = (3 if student.feed_forward_proj == "gated-gelu" else 2) * width * student.d_ff
+    sizes = lambda a: np.unique(a[a > 0], return_counts=True)
+    asked, inputs_of = sizes(np.asarray(batch["input_segments"]))
+    length = dict(zip(asked.tolist(), inputs_of.tolist()))
+    _, targets_of = sizes(np.asarray(batch["target_segments"]))
+    cross = np.asarray(batch["target_inputs"])
+    pairs_cross = sum(length[i] for i in cross[cross > 0].tolist())
+    encoder_tokens, decoder_tokens = inputs_of.sum(), targets_of.sum()
+    layers, layers_d = student.num_layers, student.num_decoder_layers
+    elements = (encoder_tokens * (layers * (4 * width * inner + ff) + layers_d * 2 * width * inner)
+                + decoder_tokens * (layers_d * (6 * width * inner + ff) + width * student.vocab_size))
+    # Scores and weighted values; a causal token attends to half of its target on average.
+    attention = 2 * inner * (layers * (inputs_of**2).sum() + layers_d * ((targets_of**2).sum() / 2 + pairs_cross))
+    return 3.0 * 2 * (elements + attention)
+
+
+def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
+    """Our batches over these rows, and the resolved config; `how` goes to `config_for` and `data.Batches`."""
+    config = config_for(task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how})
+    tokens = data.tokenize(rows, tokenizer(), config)
+    return data.Batches(tokens, list(run_config.terms(config).values()), batch_size, 0, **how), config

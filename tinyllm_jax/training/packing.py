@@ -1,0 +1,261 @@
+"""Which questions share a batch, and where in its rows each of their sequences goes.
+
+A unit is what is encoded together with what is decoded from it: (input, target), or one input with several targets. A row of
+a batch holds one unit, or, packed, as many as fit both its encoder and its decoder side. Every batch has exactly
+`batch_size` questions and one of a few static shapes, so that a run compiles a handful of steps and never again.
+"""
+
+import dataclasses
+import functools
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+MULTIPLE = 8  # a row's lengths are multiples of this
+
+# The cost of a row beside that of an encoder token: a decoder token has cross-attention and the output vocabulary, a pair of
+# attended positions is mostly memory traffic. From FLAN-T5-small's step on two CPU cores; only the ratios matter.
+DECODER_TOKEN, PAIR = 1.7, 0.0015
+CUTS = (0.5, 0.75, 0.9, 0.97)  # where the questions, ordered by length, may be parted into classes
+SAMPLE = 128  # questions on which a candidate shape is tried, in two batches at least
+
+
+class Shape(NamedTuple):
+    """A batch's static shape: rows, and the encoder's and the decoder's tokens a row."""
+
+    rows: int
+    inputs: int
+    targets: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One batch of a plan.
+
+    Attributes:
+      index: (batch_size,) the questions, -1 for none.
+      shape: its rows and their lengths.
+      row: (batch_size * units,) the row of each unit, question by question.
+      offset: (batch_size * units, 2) where in its row a unit begins, on the encoder's and on the decoder's side.
+    """
+
+    index: np.ndarray
+    shape: Shape
+    row: np.ndarray
+    offset: np.ndarray
+
+
+class Packing:
+    """The batches of every epoch: `packing(epoch)` is a pure function of the seed and the epoch.
+
+    Args:
+      sizes: (questions, units, 2): each unit's input and target tokens; a unit of no target is left out.
+      batch_size: questions a batch.
+      seed: of the order.
+      shapes: the most static shapes.
+      packed: whether a row may hold several units.
+      multiple: a batch's rows are a multiple of this.
+    """
+
+    def __init__(self, sizes: np.ndarray, batch_size: int, seed: int, shapes: int, packed: bool, multiple: int):
+        self.sizes, self.batch_size, self.seed, self.packed, self.multiple = sizes, batch_size, seed, packed, multiple
+        choose = functools.partial(choose_packed, batch_size=batch_size) if packed else choose_boxes
+        self.boxes, self.box = choose(sizes, shapes)
+        self.rows = [1] * len(self.boxes)
+        for epoch in range(3 if packed else 1):
+            _, box, _, _, used = self._arrange(epoch, 0)
+            self.rows = [max([r, *used[box == k]]) for k, r in enumerate(self.rows)]
+
+    def __call__(self, epoch: int) -> list[Batch]:
+        """The epoch's batches: each question once, in random order."""
+        # A shuffle that needs more rows than the shapes have is drawn again; in the end a batch may get more rows than that.
+        for attempt in range(10):
+            index, box, row, offset, used = self._arrange(epoch, attempt)
+            if all(used <= np.array(self.rows)[box]):
+                break
+        rows = -(-np.maximum(used, np.array(self.rows)[box]) // self.multiple) * self.multiple
+        return [Batch(i, Shape(int(r), *self.boxes[b]), where, at) for i, r, b, where, at in zip(index, rows, box, row, offset)]
+
+    def _arrange(self, epoch: int, attempt: int):
+        """One shuffle: the batches' questions, their boxes, their units' rows and offsets, and the rows each needs."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch + (attempt << 32)]))
+        order, carried, dealt, boxes = rng.permutation(len(self.sizes)), np.zeros(0, np.int64), [], []
+        for k in range(len(self.boxes)):
+            # What does not fill a batch goes up to the next class, whose rows hold it; only the last one is filled up.
+            pool = np.concatenate([carried, order[self.box[order] == k]])
+            whole = len(pool) // self.batch_size * self.batch_size
+            dealt.append(deal(pool[:whole], self.sizes.sum(1), self.batch_size))
+            boxes += [k] * len(dealt[-1])
+            carried = pool[whole:]
+        if len(carried):
+            dealt.append(np.concatenate([carried, np.full(self.batch_size - len(carried), -1)])[None])
+            boxes.append(len(self.boxes) - 1)
+        index, box = np.concatenate(dealt), np.array(boxes)
+        shuffle = rng.permutation(len(index))
+        index, box = index[shuffle], box[shuffle]
+        sizes = np.where((index >= 0)[..., None, None], self.sizes[index], 0).reshape(len(index), -1, 2)
+        row, offset = np.zeros(sizes.shape[:2], np.int64), np.zeros(sizes.shape, np.int64)
+        used = np.zeros(len(index), np.int64)
+        for k, room in enumerate(self.boxes):
+            at = box == k
+            row[at], offset[at], used[at] = place(sizes[at], room) if self.packed else _one_a_row(sizes[at])
+        return index, box, row, offset, used
+
+
+def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int) -> np.ndarray:
+    """Parts the questions of `pool` into batches of about equal numbers of tokens on both sides, (batches, batch_size).
+
+    Each round gives every batch one question of the next `batches` of the pool: the larger to those that have less so far,
+    in turn by the total and by the difference of the sides.
+    """
+    count = len(pool) // batch_size
+    if not count:
+        return np.zeros((0, batch_size), np.int64)
+    share = sizes[pool] / np.maximum(sizes[pool].mean(0), 1)
+    measures = np.stack([share.sum(1), share[:, 0] - share[:, 1]])
+    load, rounds = np.zeros((2, count)), []
+    for n, at in enumerate(np.arange(len(pool)).reshape(batch_size, count)):
+        by = n % 2
+        given = np.empty(count, np.int64)
+        given[load[by].argsort(kind="stable")] = at[(-measures[by][at]).argsort(kind="stable")]
+        load += measures[:, given]
+        rounds.append(pool[given])
+    return np.stack(rounds, 1)
+
+
+def place(sizes: np.ndarray, room: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Packs each batch's units into rows: the largest first, each into the row whose free room is most like it in shape.
+
+    Vector packing by the cosine between a unit and the free room (after Panigrahy et al., "Heuristics for vector bin
+    packing", 2011): a unit with much to decode goes where much room to decode is left.
+
+    Args:
+      sizes: (batches, units, 2), the units' tokens; one without a target takes no place.
+      room: a row's tokens on both sides; every unit fits.
+
+    Returns:
+      Each unit's row (batches, units), its offsets in it (batches, units, 2), and the rows that each batch needs.
+    """
+    batches, units, _ = sizes.shape
+    sizes = np.where(sizes[..., 1:] > 0, sizes, 0)
+    share = sizes / np.array(room)
+    order = (-share.max(-1)).argsort(1, kind="stable")
+    free = np.broadcast_to(np.array(room), (batches, units, 2)).copy()
+    row, offset = np.zeros((batches, units), np.int64), np.zeros((batches, units, 2), np.int64)
+    every, used = np.arange(batches), np.zeros(batches, np.int64)
+    for unit in order.T:
+        size, open_rows = sizes[every, unit], used.max(initial=0) + 1
+        left = free[:, :open_rows]
+        left_share = left / np.array(room)
+        alike = (left_share * share[every, unit][:, None]).sum(-1) / np.maximum(np.linalg.norm(left_share, axis=-1), 1e-9)
+        alike -= 10 * (np.arange(open_rows) >= used[:, None])  # a new row, only where no other will do
+        best = np.where((left >= size[:, None]).all(-1), alike, -np.inf).argmax(1)
+        best = np.where(size[:, 1] > 0, best, 0)
+        row[every, unit], offset[every, unit] = best, np.array(room) - free[every, best]
+        free[every, best] -= size
+        used = np.maximum(used, np.where(size[:, 1] > 0, best + 1, 0))
+    return row, offset, used
+
+
+def _one_a_row(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    batches, units, _ = sizes.shape
+    return (np.broadcast_to(np.arange(units), (batches, units)), np.zeros(sizes.shape, np.int64),
+            np.full(batches, units))
+
+
+def choose_boxes(sizes: np.ndarray, count: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """At most `count` lengths that hold all questions' units one a row, each as large as the one before, with the least padding.
+
+    The cuts in the order of `_by_length` are found by dynamic programming over the padded size, at up to 64 places.
+
+    Args:
+      sizes: (n, units, 2), each unit's input and target tokens.
+      count: the number of boxes.
+
+    Returns:
+      The boxes (input length, target length), and each question's box index, (n,).
+    """
+    n = len(sizes)
+    order, upto = _by_length(sizes)
+    cuts = np.unique(np.linspace(0, n, min(n, 64) + 1).astype(int))
+    cost = {(i, j): (cuts[j] - cuts[i]) * upto[cuts[j] - 1].sum() for i, j in itertools.combinations(range(len(cuts)), 2)}
+    ends = cuts[_best_cuts(cost, len(cuts), count)]
+    return [tuple(int(x) for x in upto[e - 1]) for e in ends], _classes(order, ends)
+
+
+def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """At most `count` row lengths that hold all questions packed, at the least cost a batch; arguments as `choose_boxes`.
+
+    For each part of the questions in the order of `_by_length`, row lengths from that of its longest unit up to four times
+    it are tried on a few of its batches; the best parting is found by dynamic programming.
+    """
+    n = len(sizes)
+    order, upto = _by_length(sizes)
+    cuts = np.unique([0, n, *(c for c in (int(n * q) for q in CUTS) if batch_size <= c <= n - batch_size)])
+    rng, tried = np.random.Generator(np.random.Philox(key=[n, batch_size])), {}
+    for i, j in itertools.combinations(range(len(cuts)), 2):
+        part = order[cuts[i]:cuts[j]]
+        size = min(batch_size, len(part))
+        batches = deal(rng.permutation(part)[:len(part) // size * size], sizes.sum(1), size)[:max(2, SAMPLE // size)]
+        units = sizes[batches].reshape(len(batches), -1, 2)
+        cost, room = _cheapest(units, upto[cuts[j] - 1])
+        tried[i, j] = cost * (cuts[j] - cuts[i]) / size, room
+    picked = _best_cuts({k: cost for k, (cost, _) in tried.items()}, len(cuts), count)
+    return [tried[i, j][1] for i, j in itertools.pairwise([0, *picked])], _classes(order, cuts[picked])
+
+
+def _cheapest(units: np.ndarray, longest: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The least cost of a batch, and its row lengths; `units` (batches, units, 2) are batches to try them on."""
+    tokens = (units * (units[..., 1:] > 0)).sum(1).max(0)
+
+    def price(room):
+        return room[0] + DECODER_TOKEN * room[1] + PAIR * (room[0] ** 2 + room[1] ** 2 + room[0] * room[1])
+
+    best, tried = (np.inf, None), set()
+
+    def look(room):
+        nonlocal best
+        if room in tried or min(np.array(room) - longest) < 0:
+            return
+        tried.add(room)
+        if price(room) * max(1, *-(-tokens // room)) < best[0]:
+            best = min(best, (price(room) * int(place(units, room)[2].max()), room))
+
+    for room in itertools.product(*map(_lengths, longest)):
+        look(room)
+    at = None
+    while at != best[1]:  # then around the best of these, in steps of MULTIPLE
+        at = best[1]
+        for step in itertools.product((-2, -1, 0, 1, 2), repeat=2):
+            look((at[0] + MULTIPLE * step[0], at[1] + MULTIPLE * step[1]))
+    return best
+
+
+def _lengths(longest: int) -> list[int]:
+    """Row lengths to try for units of at most `longest` tokens."""
+    steps = longest * np.array([1, 1.2, 1.5, 1.9, 2.4, 3, 4])
+    return sorted({int(-(-x // MULTIPLE) * MULTIPLE) for x in steps})
+
+
+def _by_length(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Questions ordered by the larger of their two length ranks, and the longest input and target up to each, rounded up."""
+    longest = sizes.max(1)
+    ranks = longest.argsort(0, kind="stable").argsort(0, kind="stable")
+    order = ranks.max(1).argsort(kind="stable")
+    return order, np.maximum.accumulate(-(-np.maximum(longest[order], 1) // MULTIPLE) * MULTIPLE)
+
+
+def _best_cuts(cost: dict[tuple[int, int], float], places: int, count: int) -> list[int]:
+    """The ends of at most `count` parts of places 0 … `places` - 1 whose costs, `cost[begin, end]`, sum to the least."""
+    best = [(0.0, [])] + [(np.inf, [])] * (places - 1)
+    for _ in range(count):
+        best = [best[0]] + [min([best[j], *((best[i][0] + cost[i, j], best[i][1] + [j]) for i in range(j))],
+                                key=lambda c: c[0]) for j in range(1, places)]
+    return best[-1][1]
+
+
+def _classes(order: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    index = np.empty(len(order), np.int64)
+    index[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
+    return index
