@@ -223,7 +223,7 @@ def _define_student(values):
     flags.DEFINE_string("corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values)
     flags.DEFINE_enum("split", "validation", tasks.SPLITS, "the split", flag_values=values)
     flags.DEFINE_integer("questions", 0, "the first n questions; 0: all", flag_values=values, lower_bound=0)
-    flags.DEFINE_integer("batch_size", 32, "questions computed together", flag_values=values, lower_bound=1)
+    flags.DEFINE_integer("batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1)
 
 
 def _define_evaluate(values, argv):

@@ -26,6 +26,7 @@ class Student:
       corpus: whose questions it is asked.
       prefixes: target → prefix; the answer, and the teachers that it learned from.
       input_length: tokens; a longer context is cut.
+      told: which side is told the target: "encoder" or "decoder".
       step: the checkpoint's step; None for a student that was not trained here.
       workdir: where it was trained.
       metrics: the rows of its metrics.jsonl.
@@ -39,6 +40,7 @@ class Student:
     corpus: Corpus
     prefixes: dict[str, str]
     input_length: int
+    told: str = "encoder"
     step: int | None = None
     workdir: Path | None = None
     metrics: tuple[dict, ...] = ()
@@ -55,14 +57,18 @@ class Student:
 
     def length(self, questions: list[Question], target: str) -> int:
         """The input length for these questions: `input_length`, or more where one needs it without any context."""
-        return inputs.fit_length(self.tokenizer, questions, self.prefixes[target], self.input_length)
+        return inputs.fit_length(self.tokenizer, questions, self._asked_with(target), self.input_length)
+
+    def _asked_with(self, target: str) -> str:
+        return self.prefixes[ANSWER if self.told == "decoder" else target]
 
     def write(self, questions: list[Question], target: str, max_tokens: int, batch_size: int) -> list[tuple[str, str]]:
         """What it writes for a target, as (question id, text); a `UserError` for a target that it did not learn."""
         if target not in self.prefixes:
             raise errors.unknown("target", target, self.prefixes)
-        return predict.predict(self.config, self.params, self.tokenizer, questions, self.prefixes[target],
-                               self.length(questions, target), max_tokens, batch_size)
+        told = inputs.told(self.tokenizer, self.prefixes[target]) if self.told == "decoder" and target != ANSWER else ()
+        return predict.predict(self.config, self.params, self.tokenizer, questions, self._asked_with(target),
+                               self.length(questions, target), max_tokens, batch_size, told)
 
 
 def open_students(values) -> list[Student]:
@@ -89,7 +95,7 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Student:
     kind = "multi-teacher student" if teachers else "answers-only student"
     return Student(name or (kind if alone else workdir.name), trained.student, trained.params, trained.tokenizer,
                    Corpus(corpus or trained.corpus, task=config.task), config.objective.prefixes.to_dict(),
-                   config.lengths.input or tasks.MAX_INPUT[config.task], trained.step, workdir,
+                   config.lengths.input or tasks.MAX_INPUT[config.task], config.objective.get("prefix", "encoder"), trained.step, workdir,
                    tuple(metrics.read(workdir / "metrics.jsonl")), about)
 
 

@@ -10,9 +10,8 @@ import pytest
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import score
-from tinyllm_jax.evaluation.batches import PARTS, plan
 from tinyllm_jax.evaluation.predict import generate, predict
-from tinyllm_jax.student import decoding, inputs, model
+from tinyllm_jax.student import decoding, inputs, packing, model
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
 
@@ -201,32 +200,12 @@ def test_unwritable_answers_are_counted(t5_tokenizer_dir):
     assert score.unwritable(tokenizer, ["an apple", "the set {1, 2}", "two  spaces", "3.5 %"]) == 1
 
 
-def test_plan_holds_every_question_once_in_few_shapes():
-    rng = np.random.default_rng(0)
-    lengths = np.stack([rng.lognormal(4, 0.6, 1000).astype(int) + 1, rng.lognormal(2, 0.8, 1000).astype(int) + 1], 1)
-    batches = plan(lengths, 32)
-    assert sorted(np.concatenate([batch.index for batch in batches])) == list(range(1000))
-    shapes = {(batch.rows, batch.lengths) for batch in batches}
-    assert len(shapes) <= len(PARTS)
-    for batch in batches:
-        assert (lengths[batch.index] <= batch.lengths).all() and len(batch.index) <= batch.rows == 32
-        assert all(length % 8 == 0 for length in batch.lengths)
-    padded = sum(batch.rows * batch.lengths[0] for batch in batches)
-    assert padded < 0.6 * 1000 * -(-lengths[:, 0].max() // 8) * 8
-
-
-def test_plan_shrinks_batches_of_long_choices():
-    batches = plan([(10, 8)] * 64 + [(10, 400)] * 3 + [(10, 5000)], 16, most_cells=1024)
-    assert {(batch.rows, batch.lengths[1]) for batch in batches} >= {(16, 8), (1, 5000)}
-    assert sorted(np.concatenate([batch.index for batch in batches])) == list(range(68))
-
-
 def test_compiles_once_per_shape(tokenizer, params):
     asked = ask(23)
     encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
-    before = decoding.score_choices._cache_size()
+    before = decoding.score._cache_size()
     score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
-    compiled = decoding.score_choices._cache_size()
-    assert 0 < compiled - before <= len(PARTS)
+    compiled = decoding.score._cache_size()
+    assert 0 < compiled - before <= len(packing.PARTS)
     score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
-    assert decoding.score_choices._cache_size() == compiled
+    assert decoding.score._cache_size() == compiled

@@ -1,6 +1,4 @@
-"""Greedy generation against transformers and against decoding without a cache; choices against one by one."""
-
-import time
+"""Greedy generation against transformers and against decoding without a cache; targets' likelihoods against one by one."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import BOTH, T5_11, apply, batch, close, random_params
 
-from tinyllm_jax.student import decoding, hf, inputs, model
+from tinyllm_jax.student import decoding, hf, inputs, model, packing
 
 TOKENS = 24
 
@@ -43,10 +41,52 @@ def test_cached_equals_uncached_and_stops_at_the_end(version):
         assert 0 < ended.sum() < 12, "the test needs rows that end and rows that do not"
 
 
-def test_padding_rows_write_nothing():
+def test_what_is_not_asked_writes_nothing():
     asked = np.concatenate([batch(rows=3), np.zeros((2, 24), np.int32)])
-    tokens = np.asarray(decoding.greedy(T5_11, random_params(T5_11), asked, 8))
+    tokens = decoding.greedy(T5_11, random_params(T5_11), asked, 8)
     assert not tokens[3:].any() and tokens[:3].any(axis=1).all()
+
+
+def test_rows_that_end_are_dropped_and_the_cache_grows(monkeypatch):
+    """Every size of the batch and of the cache is passed through, and the texts stay the same."""
+    config, params, asked = T5_11, random_params(T5_11, 3), batch(8, rows=40)
+    params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 1].multiply(3.0)
+    plain = decoding.greedy(config, params, asked, TOKENS)
+    ended = (plain == 1).any(1)
+    assert 0 < ended.sum() < 40, "the test needs rows that end and rows that do not"
+    calls, advance = [], decoding._advance
+    monkeypatch.setattr(decoding, "_advance", lambda *a: calls.append(a[4]["tokens"].shape) or advance(*a))
+    monkeypatch.setattr(decoding, "CACHE", 3)
+    monkeypatch.setattr(decoding, "FACTOR", 2)
+    monkeypatch.setattr(decoding, "FEWEST", 1)
+    np.testing.assert_array_equal(decoding.greedy(config, params, asked, TOKENS), plain)
+    assert len({length for _, length in calls}) > 2
+    assert len({rows for rows, _ in calls}) > 1
+
+
+def test_packed_rows_write_what_each_question_alone_does():
+    params = random_params(T5_11, 3)
+    asked = [row[row != 0][:n].tolist() for row, n in zip(batch(8, rows=12), range(3, 15))]
+    found, shared = np.zeros((12, TOKENS), np.int32), 0
+    for packed in packing.pack(asked, [[[0]]] * 12, 5):
+        slots = packed["target_inputs"]
+        shared += np.count_nonzero(np.count_nonzero(slots, axis=1) > 1)
+        tokens = decoding.greedy(T5_11, params, packed["inputs"], TOKENS, packed["input_segments"], slots)
+        at = np.flatnonzero(slots.reshape(-1))
+        found[slots.reshape(-1)[at] - 1] = tokens[at]
+    assert shared > 2
+    for ids, tokens in zip(asked, found):
+        np.testing.assert_array_equal(decoding.greedy(T5_11, params, np.array([ids]), TOKENS)[0], tokens)
+
+
+def test_told_tokens_come_first_and_are_not_returned():
+    params, asked, told = random_params(T5_11), batch(rows=3), [7, 9]
+    tokens = decoding.greedy(T5_11, params, asked, 6, told=told)
+    assert tokens.shape == (3, 6)
+    so_far = np.concatenate([np.zeros((3, 1), int), np.tile(told, (3, 1)), tokens[:, :-1]], axis=1)
+    logits = np.asarray(apply(T5_11, params, asked, so_far))[:, 2:]
+    running = np.cumsum(tokens == 1, axis=1) - (tokens == 1) == 0
+    np.testing.assert_array_equal(logits.argmax(-1)[running], tokens[running])
 
 
 def _always(token):
@@ -59,42 +99,43 @@ def _always(token):
     return params
 
 
-def test_leaves_early_when_all_rows_have_ended():
-    seconds = {}
+def test_leaves_early_when_all_rows_have_ended(monkeypatch):
+    calls, advance = [], decoding._advance
+    monkeypatch.setattr(decoding, "_advance", lambda *a: calls.append(1) or advance(*a))
     for token in (1, 5):  # the end of sequence, and another
-        params = _always(token)
-        tokens = decoding.greedy(T5_11, params, batch(), 400)
+        calls.clear()
+        tokens = decoding.greedy(T5_11, _always(token), batch(), 400)
         assert int((tokens == token).sum()) == int((tokens != 0).sum()) == (4 if token == 1 else 1600)
-        began = time.perf_counter()
-        jax.block_until_ready(decoding.greedy(T5_11, params, batch(), 400))
-        seconds[token] = time.perf_counter() - began
-    assert seconds[1] < seconds[5] / 4
+        assert len(calls) == (1 if token == 1 else 3)  # caches of 32, 128 and 400 tokens
 
 
 @pytest.mark.parametrize("version", BOTH)
-def test_scores_equal_each_choice_alone(version):
-    config, params, asked = BOTH[version], random_params(BOTH[version], 2), batch(9, rows=3)
-    choices = batch(10, rows=12, length=6).reshape(3, 4, 6)
-    choices[1, 3] = 0  # a question with three choices
-    total, tokens = decoding.score_choices(config, params, asked, choices)
-    assert total.shape == tokens.shape == (3, 4) and total.dtype == jnp.float32
-    np.testing.assert_array_equal(tokens, (choices != 0).sum(-1))
-    want = np.zeros((3, 4), np.float32)
-    for c in range(4):
-        logits = apply(config, params, asked, np.asarray(model.shift_right(choices[:, c])))
-        logs = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), choices[:, c, :, None], -1)[..., 0]
-        want[:, c] = (logs * (choices[:, c] != 0)).sum(-1)
-    close(total, want, 1e-4)
-    assert total[1, 3] == 0
+def test_scores_equal_each_target_alone(version):
+    config, params = BOTH[version], random_params(BOTH[version], 2)
+    asked = [row[row != 0].tolist() for row in batch(9, rows=5)]
+    choices = [[row[row != 0].tolist() for row in batch(10 + q, rows=4 - q % 2, length=6)] for q in range(5)]
+    sums, tokens = np.zeros(20), np.zeros(20, int)
+    for packed in packing.pack(asked, choices, 2):
+        logs = np.asarray(decoding.score(config, params, packed))
+        segments = packed["target_segments"]
+        np.add.at(sums, segments[segments > 0] - 1, logs[segments > 0])
+        np.add.at(tokens, segments[segments > 0] - 1, 1)
+    flat = [(ids, choice) for ids, some in zip(asked, choices) for choice in some]
+    for (ids, choice), found, count in zip(flat, sums, tokens):
+        logits = apply(config, params, np.array([ids]), np.asarray(model.shift_right(np.array([choice]))))
+        logs = np.asarray(jax.nn.log_softmax(logits))[0]
+        np.testing.assert_allclose(found, sum(logs[i, t] for i, t in enumerate(choice)), rtol=1e-4, atol=1e-4)
+        assert count == len(choice)
 
 
 def test_compiles_once_per_shape():
     params = random_params(T5_11)
-    before = decoding.greedy._cache_size(), decoding.score_choices._cache_size()
+    before = decoding._read._cache_size(), decoding._advance._cache_size(), decoding.score._cache_size()
     for seed in range(3):
-        decoding.greedy(T5_11, params, batch(seed, rows=5), 7)
-        decoding.score_choices(T5_11, params, batch(seed, rows=5), batch(seed, rows=10, length=5).reshape(5, 2, 5))
-    assert (decoding.greedy._cache_size(), decoding.score_choices._cache_size()) == (before[0] + 1, before[1] + 1)
+        decoding.greedy(T5_11, params, batch(seed, rows=9), 7)
+        decoding.score(T5_11, params, packing.pack([[5, 6, 1]] * 5, [[[3, seed + 4, 1]]] * 5, 5)[0])
+    after = decoding._read._cache_size(), decoding._advance._cache_size(), decoding.score._cache_size()
+    assert [b - a for a, b in zip(before, after)] == [1, 1, 1]
 
 
 def test_real_weights(flan_t5_small):

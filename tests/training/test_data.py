@@ -7,10 +7,11 @@ import pytest
 
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.student import packing
 from tinyllm_jax.student.inputs import load_tokenizer
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import data, packing
+from tinyllm_jax.training import data, plan
 
 
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
@@ -126,7 +127,7 @@ def test_a_term_without_targets_in_the_batch_has_scale_zero():
 @pytest.mark.parametrize("seed", range(3))
 def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
     sizes = lengths(9, seed)
-    boxes, index = packing.choose_boxes(sizes[:, None], 3)
+    boxes, index = plan.choose_boxes(sizes[:, None], 3)
     assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes))
     assert all((sizes[i] <= boxes[k]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0 for i, k in enumerate(index))
     # Against every way to cut the same order into at most three parts.
@@ -137,9 +138,8 @@ def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
     assert sum(sum(boxes[k]) for k in index) == best
 
 
-def test_ragged_pads():
-    ragged = data.Ragged([[5, 6], [], [7]])
-    np.testing.assert_array_equal(ragged.padded(np.array([2, 0, -1, 1]), 3), [[7, 0, 0], [5, 6, 0], [0] * 3, [0] * 3])
+def test_ragged_keeps_its_rows():
+    assert [r.tolist() for r in data.Ragged([[5, 6], [], [7]]).rows()] == [[5, 6], [], [7]]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -167,7 +167,7 @@ def test_every_unit_is_placed_where_it_fits():
 
 def test_deal_balances_both_sides():
     sizes = np.random.default_rng(0).integers(1, 100, (320, 2))
-    totals = sizes[packing.deal(np.arange(320), sizes, 16)].sum(1)
+    totals = sizes[plan.deal(np.arange(320), sizes, 16)].sum(1)
     plain = sizes.reshape(20, 16, 2).sum(1)
     assert (np.ptp(totals, axis=0) < np.ptp(plain, axis=0) / 3).all()
 
@@ -192,7 +192,7 @@ def test_tokenize_counts_missing_and_cut_targets():
     assert found.report["terms"]["answer"]["targets"] == 5
     assert found.targets[1].lengths.tolist() == [8, 256, 0, 0, 0]
     tokenizer = load_tokenizer("byte")
-    assert tokenizer.decode(found.inputs[1].padded(np.array([0]), 100)[0], skip_special_tokens=True) == (
+    assert tokenizer.decode(found.inputs[1].rows()[0], skip_special_tokens=True) == (
         "explain a: what is 0?\nAnswer Choices:\n(a) one\n(b) two")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tinyllm_jax.student import cross_entropy
 from tinyllm_jax.training import objective, sharding
 
 
@@ -25,14 +26,14 @@ def test_cross_entropy_golden():
     # A uniform student loses ln(4) a token; one that gives the target's logit ln(3) more loses ln(2).
     kernel = np.zeros((1, 4), np.float32)
     kernel[0, 2] = np.log(3)
-    loss, tokens = objective.cross_entropy(jnp.float32([[[0], [1]]]), jnp.array(kernel), jnp.array([[1, 2]]), jnp.ones((1, 2)))
+    loss, tokens = cross_entropy.cross_entropy(jnp.float32([[[0], [1]]]), jnp.array(kernel), jnp.array([[1, 2]]), jnp.ones((1, 2)))
     np.testing.assert_allclose(tokens, [[np.log(4), np.log(2)]], rtol=1e-6)
     np.testing.assert_allclose(loss, np.log(8), rtol=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [1024, 20, 6, 1])
 def test_loss_and_gradients_equal_those_from_all_logits(monkeypatch, chunk):
-    monkeypatch.setattr(objective, "CHUNK", chunk)
+    monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
     hidden, kernel, batch = make(rows=8, length=20)
     weight = batch["weight"] * np.random.default_rng(1).random(batch["weight"].shape).astype(np.float32)
 
@@ -40,7 +41,7 @@ def test_loss_and_gradients_equal_those_from_all_logits(monkeypatch, chunk):
         logs = jax.nn.log_softmax(hidden @ kernel)
         return -jnp.sum(jnp.take_along_axis(logs, batch["targets"][..., None], -1)[..., 0] * weight)
 
-    ours = lambda hidden, kernel: objective.cross_entropy(hidden, kernel, batch["targets"], weight)[0] * 3
+    ours = lambda hidden, kernel: cross_entropy.cross_entropy(hidden, kernel, batch["targets"], weight)[0] * 3
     loss, gradients = jax.value_and_grad(ours, (0, 1))(hidden, kernel)
     wanted, theirs = jax.value_and_grad(lambda *a: whole(*a) * 3, (0, 1))(hidden, kernel)
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
@@ -62,7 +63,7 @@ def test_memory_does_not_grow_with_tokens_times_vocabulary():
     def temporaries(rows):
         shapes = [jax.ShapeDtypeStruct(s, d) for s, d in (((rows, 128, 16), jnp.float32), ((16, 4096), jnp.float32),
                                                           ((rows, 128), jnp.int32), ((rows, 128), jnp.float32))]
-        loss = lambda h, k, t, w: objective.cross_entropy(h, k, t, w)[0]
+        loss = lambda h, k, t, w: cross_entropy.cross_entropy(h, k, t, w)[0]
         return jax.jit(jax.grad(loss, (0, 1))).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
     logits = 4 * 4096 * 128
@@ -96,7 +97,7 @@ def test_what_weighs_nothing_contributes_nothing():
 def test_row_weights_scale_a_rows_tokens():
     hidden, kernel, batch = make(rows=2)
     batch["term"][:] = 0
-    _, tokens = objective.cross_entropy(hidden, kernel, batch["targets"], batch["weight"])
+    _, tokens = cross_entropy.cross_entropy(hidden, kernel, batch["targets"], batch["weight"])
     rows = np.asarray(tokens * batch["weight"]).sum(1)
     batch["weight"][1] *= 0.25
     np.testing.assert_allclose(objective.weighted_loss(hidden, kernel, batch)[0], rows[0] + rows[1] / 4, rtol=1e-6)

@@ -10,22 +10,18 @@ import numpy as np
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import stats
-from tinyllm_jax.evaluation.batches import plan
 from tinyllm_jax.evaluation.predict import generate
 from tinyllm_jax.evaluation.results import Prediction, Result
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs
+from tinyllm_jax.student import decoding, inputs, packing
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
-
-# Choice tokens scored at once, over a batch: T5's 32,128 float32 logits for each are then 1 GB.
-MOST_CHOICE_TOKENS = 8192
 
 WHOLE = 1 << 30  # a length limit that cuts nothing
 
 
 def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence[Question], *,
-             prefix: str = "predict", max_input: int, max_answer: int = 64, batch_size: int = 32,
+             prefix: str = "predict", max_input: int, max_answer: int = 64, batch_size: int = 64,
              train_questions: Sequence[Question] = (), step: int | None = None) -> Result:
     """Asks the student every question and scores it by all four metrics.
 
@@ -36,7 +32,7 @@ def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence
       max_input: input tokens; a longer question's context is cut, and counted.
       max_answer: tokens of a generated answer; one that needs more is counted as unfinished. Choices are scored
         whole, however long they are.
-      batch_size: questions computed together, at most.
+      batch_size: questions computed together, about.
       train_questions: the same task's training questions, from which the commonest answer is taken.
       step: the checkpoint's step, for the record.
 
@@ -68,28 +64,27 @@ def likelihoods(config: StudentConfig, params: dict, tokenizer, questions: Seque
       config, params, tokenizer: the student.
       questions: of any number of choices each.
       encoded: the questions' input tokens.
-      batch_size: questions computed together, at most.
+      batch_size: questions computed together, about.
 
     Raises:
       UserError: a likelihood is not finite.
     """
     choices = _encode_choices(tokenizer, questions)
-    most = max(map(len, choices))
-    longest = [(len(ids), max(map(len, some))) for ids, some in zip(encoded, choices)]
-    # A question of fewer choices than the most has empty ones, whose scores are dropped.
-    nth = [[some[c] if c < len(some) else [] for some in choices] for c in range(most)]
-    found: list = [None] * len(questions)
+    first = np.cumsum([0, *map(len, choices)])
+    sums, tokens = np.zeros(first[-1]), np.zeros(first[-1], np.int64)
     progress, done = Progress("score", len(questions), "questions"), 0
-    for batch in plan(longest, batch_size, MOST_CHOICE_TOKENS // most):
-        table = np.stack([batch.pad(1, some) for some in nth], axis=1)
-        sums, tokens = (np.asarray(x) for x in decoding.score_choices(config, params, batch.pad(0, encoded), table))
-        for row, i in enumerate(batch.index):
-            found[i] = sums[row, : len(choices[i])], tokens[row, : len(choices[i])]
-            if not np.isfinite(found[i][0]).all():
-                raise UserError(f"the student's likelihoods for question {questions[i].id} are not finite: "
-                                "its weights are damaged or its training diverged; evaluate another checkpoint")
-        progress.update(done := done + len(batch.index))
+    for batch in packing.pack(encoded, choices, batch_size):
+        logs = np.asarray(decoding.score(config, params, batch))
+        segments = batch["target_segments"]
+        np.add.at(sums, segments[segments > 0] - 1, logs[segments > 0])
+        np.add.at(tokens, segments[segments > 0] - 1, 1)
+        progress.update(done := done + len(np.unique(batch["target_inputs"][segments > 0])))
     progress.close()
+    found = list(zip(np.split(sums, first[1:-1]), np.split(tokens, first[1:-1])))
+    for question, (some, _) in zip(questions, found):
+        if not np.isfinite(some).all():
+            raise UserError(f"the student's likelihoods for question {question.id} are not finite: "
+                            "its weights are damaged or its training diverged; evaluate another checkpoint")
     return found
 
 

@@ -1,73 +1,133 @@
-"""Reading answers off a student: greedy generation, and the likelihood of given choices.
+"""Reading answers off a student: greedy generation, and the likelihood of given targets, both from packed rows.
 
-Both are jitted with the config static, so one call per (config, shapes) compiles. Rows of padding alone cost
-nothing more: they count as ended from the start.
+The functions that compute are jitted with the config static, so one call per (config, shapes) compiles. Where nothing is
+asked (a slot without a question), nothing is written.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
-from tinyllm_jax.student.model import bind, decode, encode, question_mask, shift_right
+from tinyllm_jax.student.cross_entropy import cross_entropy
+from tinyllm_jax.student.layers import unstack
+from tinyllm_jax.student.model import Segments, bind, encode, hidden, segment_mask, shift_right
+
+# The cache begins with room for so many tokens, and grows by this factor when they are written; when so few rows are
+# unfinished, the finished ones are dropped. Each size is compiled once.
+CACHE, FACTOR, FEWEST = 32, 4, 8
 
 
-@functools.partial(jax.jit, static_argnames=("config", "max_tokens"))
-def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: int) -> jax.Array:
-    """The most likely next token, again and again: int32 (B, max_tokens), 0 after the end of sequence (1).
-
-    One `while_loop` with self-attention caches, and with cross-attention keys and values made once; it ends when
-    every row has ended.
+@functools.partial(jax.jit, static_argnames=("config", "mesh"))
+def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array], mesh: Mesh | None = None) -> jax.Array:
+    """The log-probability of every target token: float32 (R, Lt); each question is encoded once for all its targets.
 
     Args:
       config: the student's (static).
       params: as `init_params` makes them.
-      inputs: int32 (B, Le), padded with 0.
-      max_tokens: the most tokens per row, with the end of sequence (static).
+      batch: as `packing.pack` makes them; what it gives for padding means nothing.
+      mesh: over whose axes `data` and `fsdp` the rows are split (static); None: one device.
     """
-    model, rows = bind(config, params), inputs.shape[0]
-    cross, mask = model.decoder.cross(encode(config, params, inputs)), question_mask(inputs)
-    bias = model.decoder.bias(max_tokens)
-    cache = jnp.zeros((config.num_decoder_layers, rows, max_tokens, config.num_heads, config.d_kv), config.dtype)
+    segments = Segments(batch["input_segments"], batch["target_segments"], batch["target_inputs"])
+    decoder_inputs = shift_right(batch["targets"], segments.targets)
+    states, kernel = hidden(config, params, batch["inputs"], decoder_inputs, segments)
+    return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape), mesh)[1]
 
-    def unfinished(state):
-        index, _, ended, *_ = state
-        return (index < max_tokens) & ~jnp.all(ended)
 
-    def step(state):
-        index, token, ended, tokens, past = state
-        position = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
-        x, past = model.decoder.step(model.embed(token[:, None]), position, cross, mask, past, index)
-        token = jnp.where(ended, PAD_ID, jnp.argmax(model.logits(x[:, 0]), axis=-1).astype(jnp.int32))
-        tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[:, None], index, axis=1)
-        return index + 1, token, ended | (token == EOS_ID), tokens, past
+def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: int, segments: jax.Array | None = None,
+           slots: jax.Array | None = None, told: Sequence[int] = ()) -> np.ndarray:
+    """The most likely next token, again and again: int32 (B * S, max_tokens) on the host, 0 after the end of sequence (1).
 
-    start = jnp.full(rows, PAD_ID, jnp.int32)
-    tokens = jnp.full((rows, max_tokens), PAD_ID, jnp.int32)
-    state = (0, start, jnp.all(inputs == PAD_ID, axis=1), tokens, (cache, cache))
-    return jax.lax.while_loop(unfinished, step, state)[3]
+    Cross-attention keys and values are made once; the self-attention cache grows with what is written; and the rows that
+    have ended are dropped once most have, so that a few long ones do not keep them all computing.
+
+    Args:
+      config: the student's.
+      params: as `init_params` makes them.
+      inputs: int32 (B, Le), padded with 0.
+      max_tokens: the most tokens per question, with the end of sequence.
+      segments: int32 (B, Le), which question a token belongs to (see `packing.pack`); None: a row is a question.
+      slots: int32 (B, S), the questions of each row, 0 for none.
+      told: token ids that each text begins with; they are not returned.
+    """
+    if segments is None:
+        segments = (np.asarray(inputs) != PAD_ID).astype(np.int32)
+        slots = segments[:, :1]
+    forced = np.full(max_tokens + len(told), -1, np.int32)
+    forced[:len(told)] = told
+    asked = np.asarray(slots).reshape(-1) != 0
+    written = np.zeros((len(asked), len(forced)), np.int32)
+    rows, size, length = np.arange(len(asked)), len(asked), min(CACHE, len(forced))
+    cross, mask = _read(config, params, inputs, segments, slots)
+    state = _start(config, size, length, asked)
+    while True:
+        fewer = size // FACTOR if size // FACTOR >= FEWEST else 0
+        state = _advance(config, params, cross, mask, state, forced, fewer)
+        index, ended, tokens = jax.device_get((state["index"], state["ended"], state["tokens"]))
+        written[rows, :length] = tokens
+        if index >= len(forced) or ended.all():
+            return written[:, len(told):]
+        if (~ended).sum() <= fewer:
+            keep = np.argsort(ended, kind="stable")[:fewer]
+            rows, size = rows[keep], fewer
+            cross, mask, state = _keep(cross, mask, state, keep)
+        if index == length:
+            length = min(length * FACTOR, len(forced))
+            state = _grow(state, length)
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
-def score_choices(config: StudentConfig, params: dict, inputs: jax.Array,
-                  choices: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The log-likelihood of each given choice after its question; each question is encoded once.
+def _read(config, params, inputs, segments, slots):
+    """Every layer's cross-attention keys and values, and the slots' mask, (B, 1, S, Le)."""
+    encoded = encode(config, params, inputs, segments=segments)
+    return bind(config, params).decoder.cross(encoded), segment_mask(slots, segments)
 
-    Args:
-      config: the student's (static).
-      params: as `init_params` makes them.
-      inputs: int32 (B, Le), padded with 0.
-      choices: int32 (B, C, Lc): each choice's tokens with its end of sequence, padded with 0. A choice that is all
-        padding (a question with fewer choices) gets 0 tokens and a log-likelihood of 0: the caller leaves it out.
 
-    Returns:
-      The sum of the tokens' log-probabilities, float32 (B, C), and how many tokens each choice has, int32 (B, C).
-    """
-    flat = choices.reshape(-1, choices.shape[-1])
-    logits = decode(config, params, shift_right(flat), encode(config, params, inputs), inputs)
-    # log-softmax at the target only: the (tokens, vocabulary) array of log-probabilities is not made.
-    chosen = jnp.take_along_axis(logits, flat[..., None], axis=-1)[..., 0]
-    real = flat != PAD_ID
-    total = jnp.sum((chosen - jax.nn.logsumexp(logits, axis=-1)) * real, axis=-1)
-    return total.reshape(choices.shape[:2]), jnp.sum(real, axis=-1, dtype=jnp.int32).reshape(choices.shape[:2])
+def _start(config, size, length, asked):
+    cache = (size, config.num_heads, length, config.d_kv)
+    past = [tuple(jnp.zeros(cache, config.dtype) for _ in "kv") for _ in range(config.num_decoder_layers)]
+    return {"index": jnp.zeros((), jnp.int32), "token": jnp.full(size, PAD_ID, jnp.int32), "ended": jnp.array(~asked),
+            "tokens": jnp.full((size, length), PAD_ID, jnp.int32), "past": past}
+
+
+@functools.partial(jax.jit, static_argnames=("config", "fewer"), donate_argnames="state")
+def _advance(config, params, cross, mask, state, forced, fewer):
+    """Writes tokens until the cache is full or at most `fewer` rows have not ended."""
+    model = bind(config, params)
+    layers = unstack(model.decoder.layers, config.num_decoder_layers)
+    length = state["tokens"].shape[1]
+    bias = model.decoder.bias(length)
+
+    def goes_on(state):
+        return (state["index"] < length) & (jnp.sum(~state["ended"]) > fewer)
+
+    def step(state):
+        index = state["index"]
+        position = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
+        x, past = model.decoder.step(layers, model.embed(state["token"][:, None]), position, cross, mask, state["past"], index)
+        token = jnp.argmax(model.logits(x[:, 0]), axis=-1).astype(jnp.int32)
+        token = jnp.where(state["ended"], PAD_ID, jnp.where(forced[index] >= 0, forced[index], token))
+        tokens = jax.lax.dynamic_update_slice_in_dim(state["tokens"], token[:, None], index, axis=1)
+        return {"index": index + 1, "token": token, "ended": state["ended"] | (token == EOS_ID), "tokens": tokens, "past": past}
+
+    return jax.lax.while_loop(goes_on, step, state)
+
+
+@jax.jit
+def _keep(cross, mask, state, keep):
+    """The rows `keep` alone, each with its question's keys and values."""
+    slots = mask.shape[2]
+    cross = jax.tree.map(lambda a: a[keep // slots], cross)
+    kept = jax.tree.map(lambda a: a[keep], {name: value for name, value in state.items() if name != "index"})
+    return cross, mask[keep // slots, :, keep % slots][:, :, None], kept | {"index": state["index"]}
+
+
+@functools.partial(jax.jit, static_argnames=("length",))
+def _grow(state, length):
+    more = length - state["tokens"].shape[1]
+    past = jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, 0), (0, more), (0, 0)]), state["past"])
+    return state | {"tokens": jnp.pad(state["tokens"], [(0, 0), (0, more)]), "past": past}

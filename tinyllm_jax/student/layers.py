@@ -108,6 +108,12 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
     return jax.lax.scan(step, x, (state, *per_layer))
 
 
+def unstack(layers: nnx.Module, num: int) -> list[nnx.Module]:
+    """The `num` modules of one made by `stack`: for a loop over tokens, in which a scan would copy every layer's kernels."""
+    graph, state = nnx.split(layers)
+    return [nnx.merge(graph, jax.tree.map(lambda a: a[i], state)) for i in range(num)]
+
+
 class Linear(nnx.Module):
     """`y = x @ kernel`, plus `(x @ lora_a) @ lora_b * alpha / rank` where `name` is a LoRA target (arXiv 2106.09685)."""
 
@@ -158,22 +164,22 @@ class Attention(nnx.Module):
         return x.reshape(*x.shape[:-1], self.heads, -1)
 
     def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The keys and the values of (B, L, d_model): two of (B, L, H, D)."""
-        return self._split(self.k(x)), self._split(self.v(x))
+        """The keys and the values of (B, L, d_model): two of (B, H, L, D), so that a cache is read as it lies."""
+        return self._split(self.k(x)).swapaxes(1, 2), self._split(self.v(x)).swapaxes(1, 2)
 
     def __call__(self, x, keys, values, bias, key=None) -> jax.Array:
         """(B, Lq, d_model) to the same.
 
         Args:
           x: queries, (B, Lq, d_model).
-          keys: (B, Lk, H, D).
-          values: (B, Lk, H, D).
+          keys: (B, H, Lk, D).
+          values: (B, H, Lk, D).
           bias: float32, broadcastable to (B, H, Lq, Lk): positions and mask, added to the scores.
           key: a dropout key, or None.
         """
-        scores = jnp.einsum("bqhd,bkhd->bhqk", self._split(self.q(x)), keys, preferred_element_type=jnp.float32)
+        scores = jnp.einsum("bqhd,bhkd->bhqk", self._split(self.q(x)), keys, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores + bias, axis=-1).astype(x.dtype)
-        y = jnp.einsum("bhqk,bkhd->bqhd", dropout(weights, self.dropout_rate, key), values)
+        y = jnp.einsum("bhqk,bhkd->bqhd", dropout(weights, self.dropout_rate, key), values)
         return self.o(y.reshape(*y.shape[:2], -1))
 
 
@@ -230,23 +236,23 @@ class DecoderLayer(nnx.Module):
           x: (N, L, d_model). N may be a multiple of B: then rows are grouped by question, and the targets of one
             question read its keys and values in place (cross-attention knows no target positions).
           bias: float32, broadcastable to (N, H, L, Lk): positions and causal mask of self-attention.
-          cross: the encoded question's keys and values, two of (B, Le, H, D).
-          cross_bias: float32, (B, 1, 1, Le): the question's padding.
+          cross: the encoded question's keys and values, two of (B, H, Le, D).
+          cross_bias: float32, (B, 1, 1 or L*N/B, Le): what of the question may be attended to.
           keys: dropout keys, one per dropout, or Nones.
-          past: when decoding, self-attention's keys and values so far, two of (N, Lk, H, D).
+          past: when decoding, self-attention's keys and values so far, two of (N, H, Lk, D).
           index: the position in `past` of the first token of `x`.
 
         Returns:
-          (N, L, d_model), and the new tokens' keys and values, two of (N, L, H, D).
+          (N, L, d_model), and self-attention's keys and values with these tokens', two of (N, H, Lk, D).
         """
         y = self.self_attention_norm(x)
-        new = seen = self.self_attention.keys_values(y)
+        seen = self.self_attention.keys_values(y)
         if past is not None:
-            seen = [jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=1) for old, now in zip(past, new)]
+            seen = tuple(jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2) for old, now in zip(past, seen))
         y = self.self_attention(y, *seen, bias, keys[0])
         x += dropout(y, self.dropout_rate, keys[1])
         y = self.cross_attention_norm(x).reshape(cross[0].shape[0], -1, x.shape[-1])
         y = self.cross_attention(y, *cross, cross_bias, keys[2]).reshape(x.shape)
         x += dropout(y, self.dropout_rate, keys[3])
         y = self.feed_forward(self.feed_forward_norm(x), keys[4])
-        return x + dropout(y, self.dropout_rate, keys[5]), new
+        return x + dropout(y, self.dropout_rate, keys[5]), seen

@@ -17,7 +17,7 @@ from flax import nnx
 
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
 from tinyllm_jax.student.layers import (
-    MASKED, DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack)
+    MASKED, DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack, unstack)
 
 
 class Encoder(nnx.Module):
@@ -83,34 +83,30 @@ class Decoder(nnx.Module):
         x, _ = scan(config, self.layers, body, x, keys)
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
-    def cross(self, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Every layer's cross-attention keys and values, two of (layers, B, Le, H, D): computed once to decode."""
-        def body(layer, x):
-            return x, layer.cross_attention.keys_values(x)
+    def cross(self, encoded: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        """Each layer's cross-attention keys and values, two of (B, H, Le, D): computed once to decode."""
+        return [layer.cross_attention.keys_values(encoded) for layer in unstack(self.layers, self.config.num_decoder_layers)]
 
-        return scan(self.config, self.layers, body, encoded)[1]
-
-    def step(self, x, bias, cross, mask, past, index) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def step(self, layers, x, bias, cross, mask, past, index) -> tuple[jax.Array, list]:
         """The next token of each row.
 
         Args:
-          x: embedded, (B, 1, d_model).
+          layers: `unstack`ed by the caller, outside of its loop.
+          x: embedded, (N, 1, d_model); N is B, or a multiple of it, as in `decode`.
           bias: this position's row of `bias(Lk)`, (1, H, 1, Lk).
           cross: as `cross` returns it.
-          mask: (B, 1, 1, Le).
-          past: keys and values so far, two of (layers, B, Lk, H, D).
+          mask: (B, 1, N/B, Le).
+          past: each layer's keys and values so far, two of (N, H, Lk, D).
           index: the position of the token, a scalar.
 
         Returns:
-          (B, 1, d_model) after the last norm, and `past` with this token in it.
+          (N, 1, d_model) after the last norm, and `past` with this token in it.
         """
-        def body(layer, x, cross, past):
-            return layer(x, bias, cross, mask, past=past, index=index)
-
-        x, new = scan(self.config, self.layers, body, x, cross, past)
-        # One token is written, into the carry of the caller's loop: the cache is never copied.
-        past = tuple(jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2) for old, now in zip(past, new))
-        return self.final_norm(x), past
+        seen = []
+        for layer, asked, old in zip(layers, cross, past):
+            x, new = layer(x, bias, asked, mask, past=old, index=index)
+            seen.append(new)
+        return self.final_norm(x), seen
 
 
 class T5(nnx.Module):

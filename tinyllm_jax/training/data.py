@@ -1,7 +1,7 @@
 """A corpus split as tokens, and the batches of a run: `batch = f(seed, step)`.
 
 A batch holds `batch_size` questions, and every target that they have. Segment ids say what belongs together, so that one
-row can hold several questions and targets; where each goes is `packing`'s choice.
+row can hold several questions and targets; where each goes is `plan`'s choice.
 """
 
 import collections
@@ -16,7 +16,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training.packing import MULTIPLE, Batch, Packing
+from tinyllm_jax.training.plan import Batch, Plan
 
 
 class Ragged:
@@ -28,12 +28,9 @@ class Ragged:
         # One more than there are: where all rows are empty, the padding is still read from somewhere.
         self.tokens = np.fromiter(itertools.chain(*rows, [0]), np.int32, int(self.lengths.sum()) + 1)
 
-    def padded(self, index: np.ndarray, length: int) -> np.ndarray:
-        """Rows `index` as (n, length) int32, padded with 0; an index of -1 is an empty row."""
-        at = np.arange(length)
-        inside = (at < self.lengths[index][:, None]) & (index >= 0)[:, None]
-        flat = np.where(inside, self.starts[index][:, None] + at, 0)
-        return np.where(inside, self.tokens[flat], 0).astype(np.int32)
+    def rows(self) -> list[np.ndarray]:
+        """The rows again."""
+        return [self.tokens[start:start + length] for start, length in zip(self.starts, self.lengths)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +134,14 @@ class Batches:
         terms = range(len(tokens.targets))
         self.terms_of = [[t] for t in terms] if len(tokens.inputs) == len(terms) else [list(terms)]
         self.sizes = np.stack([_sizes(i, [tokens.targets[t] for t in of]) for i, of in zip(tokens.inputs, self.terms_of)], 1)
-        self.packing = functools.lru_cache(maxsize=2)(
-            Packing(self.sizes, batch_size, seed, shapes, packed, accumulate * multiple).__call__)
+        self.plan = functools.lru_cache(maxsize=2)(
+            Plan(self.sizes, batch_size, seed, shapes, packed, accumulate * multiple).__call__)
         self.steps_per_epoch = -(-len(tokens) // batch_size)
 
     def planned(self, step: int) -> Batch:
         """Which questions the batch of `step` has, and where."""
         epoch, at = divmod(step, self.steps_per_epoch)
-        return self.packing(epoch)[at]
+        return self.plan(epoch)[at]
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         """The batch of `step`.
@@ -189,7 +186,7 @@ class Batches:
 
     def shapes(self) -> dict[tuple[int, int, int], int]:
         """The static shapes of the first epoch, and how many of its batches have each."""
-        found = collections.Counter(tuple(batch.shape) for batch in self.packing(0))
+        found = collections.Counter(tuple(batch.shape) for batch in self.plan(0))
         return dict(found.most_common())
 
     def useful_tokens(self) -> dict[str, float]:

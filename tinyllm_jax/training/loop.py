@@ -106,8 +106,8 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     #############################################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
     run = {"corpus": corpus.fingerprint, "tokenizer": text.fingerprint(tokenizer),
-           "objective": {"terms": terms, "prefix": config.objective.prefix,
-                         "prefixes": config.objective.prefixes.to_dict()},
+           "objective": {"terms": terms, "prefixes": config.objective.prefixes.to_dict(),
+                         **({"prefix": "decoder"} if config.objective.prefix == "decoder" else {})},
            "student": {k: v for k, v in dataclasses.asdict(student).items() if k not in ("dtype", "remat", "dropout_rate")}}
     run = json.loads(json.dumps(run))  # as it is read back
     for line in workdir.check_same(directory, run, allow_changed):

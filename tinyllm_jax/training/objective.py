@@ -4,20 +4,13 @@ Each term is the mean cross-entropy over its target tokens in the global batch. 
 cross-entropy: a target's tokens carry `term weight × row weight ÷ the term's token count in the global batch`, so one
 forward and one backward pass serve any number of teachers, and microbatches or shards add up to the same gradient
 whatever their token counts.
-
-The logits of 32,128 words are never held for more than `CHUNK` tokens at once: the loss is linear in the tokens' weights, so
-its gradient is known as soon as a chunk's logits are, and they are dropped (the idea of Liger's fused linear
-cross-entropy, arXiv 2410.10989).
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-CHUNK = 1024  # tokens of a device whose logits are held at once: 130 MB of float32
+from tinyllm_jax.student.cross_entropy import cross_entropy
 
 
 def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Array],
@@ -40,73 +33,3 @@ def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Arr
     terms = batch["scale"].shape[0]
     mine = batch["term"][..., None] == jnp.arange(terms)
     return loss, jnp.sum((tokens * batch["weight"])[..., None] * mine, axis=(0, 1))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array, weight: jax.Array,
-                  mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
-    """The weighted sum of the tokens' cross-entropies, and each token's own.
-
-    Args:
-      hidden: (R, L, D) in the compute dtype, which the products are computed in; sums are float32.
-      kernel: (D, V) float32.
-      targets: (R, L) int32.
-      weight: (R, L) float32.
-      mesh: as in `weighted_loss`.
-
-    Returns:
-      The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and float32 (R, L), which
-      cannot (its cotangent is ignored).
-    """
-    return _scan(hidden, kernel, targets, weight, mesh, gradient=False)[:2]
-
-
-def _forward(hidden, kernel, targets, weight, mesh):
-    loss, tokens, d_hidden, d_kernel = _scan(hidden, kernel, targets, weight, mesh, gradient=True)
-    return (loss, tokens), (d_hidden, d_kernel)
-
-
-def _backward(mesh, gradients, cotangents):
-    d_hidden, d_kernel = gradients
-    return (d_hidden * cotangents[0]).astype(d_hidden.dtype), d_kernel * cotangents[0], None, None
-
-
-cross_entropy.defvjp(_forward, _backward)
-
-
-def _scan(hidden, kernel, targets, weight, mesh, gradient):
-    rows, length, width = hidden.shape
-    shards = mesh.shape["data"] * mesh.shape["fsdp"] if mesh else 1
-
-    def put(x, *spec):
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(*spec))) if mesh else x
-
-    # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the kernel, and the shards'
-    # sums meet once, after the last chunk.
-    here = rows // shards
-    step = next(c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1))
-    chunks = lambda x: jnp.moveaxis(x.reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0)
-    kernel = put(kernel.astype(hidden.dtype), None, "tensor")
-
-    def chunk(total, at):
-        x, y, w = at  # (shards, here, step, ...)
-        x = x.reshape(shards, here * step, width)
-        logits = jnp.einsum("std,dv->stv", x, kernel, preferred_element_type=jnp.float32)
-        y, w = y.reshape(shards, -1), w.reshape(shards, -1)
-        hit = y[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
-        top = jnp.max(logits, axis=-1, keepdims=True)
-        exp = jnp.exp(logits - top)
-        normal = jnp.sum(exp, axis=-1, keepdims=True)
-        tokens = (jnp.log(normal) + top)[..., 0] - jnp.sum(jnp.where(hit, logits, 0), axis=-1)
-        if not gradient:
-            return total, (tokens, None)
-        d = ((exp / normal - hit) * w[..., None]).astype(x.dtype)
-        total += jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32)
-        return total, (tokens, jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width))
-
-    zero = put(jnp.zeros((shards, *kernel.shape), jnp.float32), ("data", "fsdp"), None, "tensor") if gradient else None
-    total, (tokens, d_hidden) = jax.lax.scan(chunk, zero, (chunks(hidden), chunks(targets), chunks(weight)))
-    join = lambda x: jnp.moveaxis(x, 0, 2).reshape(rows, length, *x.shape[4:])
-    tokens = join(tokens.reshape(*tokens.shape[:2], here, step))
-    loss = jnp.sum(tokens * weight)
-    return (loss, tokens, join(d_hidden), total.sum(0)) if gradient else (loss, tokens)

@@ -1,8 +1,7 @@
 """Which questions share a batch, and where in its rows each of their sequences goes.
 
-A unit is what is encoded together with what is decoded from it: (input, target), or one input with several targets. A row of
-a batch holds one unit, or, packed, as many as fit both its encoder and its decoder side. Every batch has exactly
-`batch_size` questions and one of a few static shapes, so that a run compiles a handful of steps and never again.
+A row of a batch holds one unit (see `student.packing`), or, packed, as many as fit. Every batch has exactly `batch_size`
+questions and one of a few static shapes, so that a run compiles a handful of steps and never again.
 """
 
 import dataclasses
@@ -12,11 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-MULTIPLE = 8  # a row's lengths are multiples of this
+from tinyllm_jax.student.packing import MULTIPLE, choose_room, place
 
-# The cost of a row beside that of an encoder token: a decoder token has cross-attention and the output vocabulary, a pair of
-# attended positions is mostly memory traffic. From FLAN-T5-small's step on two CPU cores; only the ratios matter.
-DECODER_TOKEN, PAIR = 1.7, 0.0015
 CUTS = (0.5, 0.75, 0.9, 0.97)  # where the questions, ordered by length, may be parted into classes
 SAMPLE = 128  # questions on which a candidate shape is tried, in two batches at least
 
@@ -46,8 +42,8 @@ class Batch:
     offset: np.ndarray
 
 
-class Packing:
-    """The batches of every epoch: `packing(epoch)` is a pure function of the seed and the epoch.
+class Plan:
+    """The batches of every epoch: `plan(epoch)` is a pure function of the seed and the epoch.
 
     Args:
       sizes: (questions, units, 2): each unit's input and target tokens; a unit of no target is left out.
@@ -124,40 +120,6 @@ def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int) -> np.ndarray:
     return np.stack(rounds, 1)
 
 
-def place(sizes: np.ndarray, room: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Packs each batch's units into rows: the largest first, each into the row whose free room is most like it in shape.
-
-    Vector packing by the cosine between a unit and the free room (after Panigrahy et al., "Heuristics for vector bin
-    packing", 2011): a unit with much to decode goes where much room to decode is left.
-
-    Args:
-      sizes: (batches, units, 2), the units' tokens; one without a target takes no place.
-      room: a row's tokens on both sides; every unit fits.
-
-    Returns:
-      Each unit's row (batches, units), its offsets in it (batches, units, 2), and the rows that each batch needs.
-    """
-    batches, units, _ = sizes.shape
-    sizes = np.where(sizes[..., 1:] > 0, sizes, 0)
-    share = sizes / np.array(room)
-    order = (-share.max(-1)).argsort(1, kind="stable")
-    free = np.broadcast_to(np.array(room), (batches, units, 2)).copy()
-    row, offset = np.zeros((batches, units), np.int64), np.zeros((batches, units, 2), np.int64)
-    every, used = np.arange(batches), np.zeros(batches, np.int64)
-    for unit in order.T:
-        size, open_rows = sizes[every, unit], used.max(initial=0) + 1
-        left = free[:, :open_rows]
-        left_share = left / np.array(room)
-        alike = (left_share * share[every, unit][:, None]).sum(-1) / np.maximum(np.linalg.norm(left_share, axis=-1), 1e-9)
-        alike -= 10 * (np.arange(open_rows) >= used[:, None])  # a new row, only where no other will do
-        best = np.where((left >= size[:, None]).all(-1), alike, -np.inf).argmax(1)
-        best = np.where(size[:, 1] > 0, best, 0)
-        row[every, unit], offset[every, unit] = best, np.array(room) - free[every, best]
-        free[every, best] -= size
-        used = np.maximum(used, np.where(size[:, 1] > 0, best + 1, 0))
-    return row, offset, used
-
-
 def _one_a_row(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     batches, units, _ = sizes.shape
     return (np.broadcast_to(np.arange(units), (batches, units)), np.zeros(sizes.shape, np.int64),
@@ -199,43 +161,10 @@ def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[
         size = min(batch_size, len(part))
         batches = deal(rng.permutation(part)[:len(part) // size * size], sizes.sum(1), size)[:max(2, SAMPLE // size)]
         units = sizes[batches].reshape(len(batches), -1, 2)
-        cost, room = _cheapest(units, upto[cuts[j] - 1])
+        cost, room = choose_room(units, upto[cuts[j] - 1])
         tried[i, j] = cost * (cuts[j] - cuts[i]) / size, room
     picked = _best_cuts({k: cost for k, (cost, _) in tried.items()}, len(cuts), count)
     return [tried[i, j][1] for i, j in itertools.pairwise([0, *picked])], _classes(order, cuts[picked])
-
-
-def _cheapest(units: np.ndarray, longest: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The least cost of a batch, and its row lengths; `units` (batches, units, 2) are batches to try them on."""
-    tokens = (units * (units[..., 1:] > 0)).sum(1).max(0)
-
-    def price(room):
-        return room[0] + DECODER_TOKEN * room[1] + PAIR * (room[0] ** 2 + room[1] ** 2 + room[0] * room[1])
-
-    best, tried = (np.inf, None), set()
-
-    def look(room):
-        nonlocal best
-        if room in tried or min(np.array(room) - longest) < 0:
-            return
-        tried.add(room)
-        if price(room) * max(1, *-(-tokens // room)) < best[0]:
-            best = min(best, (price(room) * int(place(units, room)[2].max()), room))
-
-    for room in itertools.product(*map(_lengths, longest)):
-        look(room)
-    at = None
-    while at != best[1]:  # then around the best of these, in steps of MULTIPLE
-        at = best[1]
-        for step in itertools.product((-2, -1, 0, 1, 2), repeat=2):
-            look((at[0] + MULTIPLE * step[0], at[1] + MULTIPLE * step[1]))
-    return best
-
-
-def _lengths(longest: int) -> list[int]:
-    """Row lengths to try for units of at most `longest` tokens."""
-    steps = longest * np.array([1, 1.2, 1.5, 1.9, 2.4, 3, 4])
-    return sorted({int(-(-x // MULTIPLE) * MULTIPLE) for x in steps})
 
 
 def _by_length(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
