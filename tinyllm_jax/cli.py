@@ -121,9 +121,12 @@ def _define_config(values, argv, about: str) -> None:
 
 
 def _devices(distributed: bool = False) -> None:
-    """Imports jax quietly; with `distributed`, joins the processes of one run."""
+    """Imports jax quietly, with compiled programs kept between runs; with `distributed`, joins the processes of one run."""
     import logging
 
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyllm_jax" / "compiled"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torch is absent; nothing here needs it
     import jax
     from absl import logging as absl_logging
@@ -206,7 +209,7 @@ def train(values) -> None:
     rate = "" if done.questions_per_second is None else f"  {done.questions_per_second:,.1f} questions/s"
     best = "" if done.best_step is None else f"  best validation accuracy {100 * done.best_accuracy:.1f} % at step {done.best_step:,}"
     print(f"step {done.step:,} of {done.steps:,}  {done.seconds:,.1f} s in steps{rate}  {done.compiled} shapes compiled  "
-          f"padding {100 * (1 - done.useful['both']):.0f} %{best}")
+          f"useful tokens {100 * done.useful['both']:.0f} %{best}")
     if done.step < done.steps:
         sys.exit(3)
 

@@ -127,6 +127,30 @@ def one_line(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last, last
 
 
+def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(whole, puzzle_corpus, tmp_path):
+    from tinyllm_jax import opened
+
+    def told(directory):
+        (student,) = opened.open_students(flags(workdir=[str(directory)]))
+        texts = [student.write(student.questions("validation", 4), target, 24, 4) for target in ("steps", "answer")]
+        return [text for some in texts for _, text in some]
+
+    done = run(puzzle_corpus, tmp_path / "run", "--config.objective.prefix=decoder")
+    assert done.returncode == 0, done.stderr
+    logged = [row for row in rows(tmp_path / "run") if "loss" in row]
+    assert set(logged[0]["terms"]) == {"answer", "steps", "back"} and logged[-1]["loss"] < logged[0]["loss"]
+    texts = told(tmp_path / "run")
+    assert texts[:4] != texts[4:] and not any(text.startswith("explain") for text in texts)
+    refused = run(puzzle_corpus, whole, "--config.objective.prefix=decoder")
+    assert refused.returncode == 2 and "objective" in refused.stderr
+
+
+def flags(**values):
+    from types import SimpleNamespace
+
+    return SimpleNamespace(**{"student": "", "step": "last", "corpus": "", "task": ""} | values)
+
+
 def test_a_workdir_in_use_is_refused(puzzle_corpus, tmp_path):
     from tinyllm_jax.training import workdir
 

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Every benchmark that needs no other environment, one after the other: `launch/bench.sh`, or `launch/bench.sh step decode`.
+# Each prints tables of ratios from one run, on the released corpora ($TINYLLM_SHARED) and a FLAN-T5-small-shaped student
+# ($TINYLLM_MODELS), see tests/benchmarks/common.py; on a GPU where jax has one. About an hour on 2 CPU cores, alone.
+# (tests/benchmarks/bench_teach.py, generation through `teach`, runs where the teachers do.)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev,tf
+[ $# -gt 0 ] || set -- step cost decode memory sharding host
+for name in "$@"; do
+  echo "== $name"
+  python "tests/benchmarks/bench_$name.py" 2> >(grep -E "Error|error|missing" >&2 || true)
+done

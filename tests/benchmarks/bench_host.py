@@ -1,0 +1,71 @@
+"""What a training step costs on the host: Python's part, beside the device's.
+
+"batch" and "transfer" run in a thread ahead of the step; "dispatch" and "bookkeeping" are what the loop's own thread does a
+step. The dispatch is the time of the call, which does not wait for its result, of the compiled step with the whole train state
+of the real student. All are medians.
+
+    python tests/benchmarks/bench_host.py --task obqa --batch 16 --steps 30
+"""
+
+import argparse
+import time
+
+import common
+import jax
+import numpy as np
+
+from tinyllm_jax.training import loop, sharding
+from tinyllm_jax.training import config as run_config
+
+
+def main() -> None:
+    """One table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="obqa")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    common.need()
+    student, params = common.students()["small"]
+    batches, config = common.batches_of(common.corpus_rows(arguments.task), arguments.task, arguments.batch)
+    mesh = sharding.make_mesh(run_config.default_config().mesh)
+    batch_times, transfer_times = [], []
+    for step in range(arguments.steps):
+        began = time.perf_counter()
+        batch = batches(step)
+        batch_times.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        loop._to_device(batch, mesh)
+        transfer_times.append(time.perf_counter() - began)
+    trainer = common.Trainer(student, params)
+    batch = sharding.to_global({k: v for k, v in batches(0).items() if k != "tokens"}, mesh, sharding.BATCH)
+    dispatch, whole = [], []
+    for _ in range(4):
+        began = time.perf_counter()
+        trainer.state, out = trainer.step(trainer.state, batch)
+        dispatch.append(time.perf_counter() - began)
+        jax.block_until_ready(out)
+        whole.append(time.perf_counter() - began)
+    window = loop._Window(config, run_config.terms(config), _Nothing(), lambda step: 0.0)
+    note = []
+    for step in range(arguments.steps):
+        began = time.perf_counter()
+        window.add(step, out, np.ones(3))
+        note.append(time.perf_counter() - began)
+    ms = lambda values: f"{1000 * common.median(values):.2f}"
+    common.table(f"**{arguments.task}, {arguments.batch} questions a step, {len(jax.tree.leaves(trainer.state))} arrays of state**",
+                 ("part", "ms a step", "thread"),
+                 [("batch", ms(batch_times), "ahead"), ("transfer", ms(transfer_times), "ahead"),
+                  ("dispatch", ms(dispatch[1:]), "the loop's"), ("bookkeeping", ms(note), "the loop's"),
+                  ("the step itself", ms(whole[1:]), "device")])
+
+
+class _Nothing:
+    """A log that keeps nothing."""
+
+    def write(self, *row, **more):
+        """Nothing."""
+
+
+if __name__ == "__main__":
+    main()
