@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import ml_collections
@@ -47,12 +48,13 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
     state = jax.jit(init, out_shardings=shardings)(params)
     batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1])
-    step = jax.jit(make_step(student, tx, 0, mesh), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
     losses = []
     for i in range(steps):
         batch = batches(i)
         batch.pop("tokens")
-        state, out = step(state, sharding.to_global(batch, mesh, sharding.BATCH))
+        with jax.set_mesh(mesh):
+            state, out = step(state, sharding.to_global(batch, mesh, sharding.BATCH))
         losses.append(float(out["loss"]))
     return losses, jax.tree.map(np.asarray, state["params"]), step
 
@@ -94,7 +96,29 @@ def test_adafactor_on_a_mesh_equals_one_device():
 
 def test_the_step_compiles_once_per_shape():
     _, _, step = run(STUDENT, steps=9)
-    assert step._cache_size() == 2  # the two boxes
+    assert step._cache_size() == len(data.Batches(tokens(), [1.0, 0.7], 8, 0, 2).shapes()) <= 2
+
+
+def test_fully_sharded_kernels_are_gathered_and_activations_stay():
+    """In the layers' loops of the compiled step, nothing moves that is larger than a kernel, and every kernel does."""
+    config = run_config.default_config()
+    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4, 1), sharding.AXES)
+    tx = optimizer.make_optimizer(config.optimizer, 10)
+    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(STUDENT))
+    shardings = sharding.state_shardings(state, mesh)
+    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
+    put = NamedSharding(mesh, sharding.BATCH)
+    batch = {name: jax.ShapeDtypeStruct((1, 64, 32), np.float32 if name == "weight" else np.int32, sharding=put) for name in
+             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
+    batch["scale"] = jax.ShapeDtypeStruct((2,), np.float32)
+    with jax.set_mesh(mesh):
+        text = jax.jit(make_step(STUDENT, tx, 0), out_shardings=(shardings, NamedSharding(mesh, P()))).lower(state, batch).compile().as_text()
+    inside = [line for line in text.splitlines() if "while/body" in line and re.search(r" all-(gather|reduce|to-all)(-start)?\(", line)]
+    moved = [int(np.prod([int(d) for d in dims.split(",") if d])) for line in inside
+             for dims in re.findall(r"f32\[([\d,]*)\]", re.search(r"= (.*?) all-", line).group(1))]
+    gathered = sum(" all-gather" in line for line in inside)
+    kernels = {int(np.prod(x.shape[1:])) for x in jax.tree.leaves(model.param_shapes(STUDENT)) if len(x.shape) == 3}
+    assert max(moved) <= max(kernels) and gathered >= 2 * 18  # seven kernels an encoder layer, eleven a decoder layer, twice
 
 
 def test_the_same_seed_gives_the_same_bits():

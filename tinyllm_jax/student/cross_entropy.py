@@ -4,19 +4,17 @@ The loss is linear in the tokens' weights, so its gradient is known as soon as a
 (the idea of Liger's fused linear cross-entropy, arXiv 2410.10989). Nothing is computed twice.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+
+from tinyllm_jax.student import partition
 
 CHUNK = 1024  # tokens of a device whose logits are held at once: 130 MB of float32
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array, weight: jax.Array,
-                  mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
+@jax.custom_vjp
+def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array,
+                  weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The weighted sum of the tokens' cross-entropies, and each token's own.
 
     Args:
@@ -24,21 +22,20 @@ def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array, weig
       kernel: (D, V) float32.
       targets: (R, L) int32.
       weight: (R, L) float32.
-      mesh: over whose axes `data` and `fsdp` the rows are split; None: one device.
 
     Returns:
       The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and float32 (R, L), which
       cannot (its cotangent is ignored).
     """
-    return _scan(hidden, kernel, targets, weight, mesh, gradient=False)[:2]
+    return _scan(hidden, kernel, targets, weight, gradient=False)[:2]
 
 
-def _forward(hidden, kernel, targets, weight, mesh):
-    loss, tokens, d_hidden, d_kernel = _scan(hidden, kernel, targets, weight, mesh, gradient=True)
+def _forward(hidden, kernel, targets, weight):
+    loss, tokens, d_hidden, d_kernel = _scan(hidden, kernel, targets, weight, gradient=True)
     return (loss, tokens), (d_hidden, d_kernel)
 
 
-def _backward(mesh, gradients, cotangents):
+def _backward(gradients, cotangents):
     d_hidden, d_kernel = gradients
     return (d_hidden * cotangents[0]).astype(d_hidden.dtype), d_kernel * cotangents[0], None, None
 
@@ -46,24 +43,23 @@ def _backward(mesh, gradients, cotangents):
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _scan(hidden, kernel, targets, weight, mesh, gradient):
+def _scan(hidden, kernel, targets, weight, gradient):
     rows, length, width = hidden.shape
-    shards = mesh.shape["data"] * mesh.shape["fsdp"] if mesh else 1
-
-    def put(x, *spec):
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(*spec))) if mesh else x
+    shards = partition.shards()
 
     # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the kernel, and the shards'
     # sums meet once, after the last chunk.
     here = rows // shards
     step = next(c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1))
-    chunks = lambda x: jnp.moveaxis(x.reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0)
-    kernel = put(kernel.astype(hidden.dtype), None, "tensor")
+    chunks = lambda x: partition.constrain(
+        jnp.moveaxis(partition.rows(x).reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0), None, partition.ROWS)
+    kernel = partition.constrain(kernel.astype(hidden.dtype), None, "tensor")
 
     def chunk(total, at):
-        x, y, w = at  # (shards, here, step, ...)
+        x, y, w = map(partition.rows, at)  # (shards, here, step, ...)
         x = x.reshape(shards, here * step, width)
         logits = jnp.einsum("std,dv->stv", x, kernel, preferred_element_type=jnp.float32)
+        logits = partition.constrain(logits, partition.ROWS, None, "tensor")
         y, w = y.reshape(shards, -1), w.reshape(shards, -1)
         hit = y[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
         top = jnp.max(logits, axis=-1, keepdims=True)
@@ -73,10 +69,11 @@ def _scan(hidden, kernel, targets, weight, mesh, gradient):
         if not gradient:
             return total, (tokens, None)
         d = ((exp / normal - hit) * w[..., None]).astype(x.dtype)
-        total += jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32)
+        total = sums(total + jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32))
         return total, (tokens, jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width))
 
-    zero = put(jnp.zeros((shards, *kernel.shape), jnp.float32), ("data", "fsdp"), None, "tensor") if gradient else None
+    sums = lambda x: partition.constrain(x, partition.ROWS, None, "tensor")  # each shard's gradient of the kernel
+    zero = sums(jnp.zeros((shards, *kernel.shape), jnp.float32)) if gradient else None
     total, (tokens, d_hidden) = jax.lax.scan(chunk, zero, (chunks(hidden), chunks(targets), chunks(weight)))
     join = lambda x: jnp.moveaxis(x, 0, 2).reshape(rows, length, *x.shape[4:])
     tokens = join(tokens.reshape(*tokens.shape[:2], here, step))

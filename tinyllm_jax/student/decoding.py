@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.student.cross_entropy import cross_entropy
@@ -22,20 +21,19 @@ from tinyllm_jax.student.model import Segments, bind, encode, hidden, segment_ma
 CACHE, FACTOR, FEWEST = 32, 4, 8
 
 
-@functools.partial(jax.jit, static_argnames=("config", "mesh"))
-def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array], mesh: Mesh | None = None) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("config",))
+def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> jax.Array:
     """The log-probability of every target token: float32 (R, Lt); each question is encoded once for all its targets.
 
     Args:
       config: the student's (static).
       params: as `init_params` makes them.
       batch: as `packing.pack` makes them; what it gives for padding means nothing.
-      mesh: over whose axes `data` and `fsdp` the rows are split (static); None: one device.
     """
     segments = Segments(batch["input_segments"], batch["target_segments"], batch["target_inputs"])
     decoder_inputs = shift_right(batch["targets"], segments.targets)
     states, kernel = hidden(config, params, batch["inputs"], decoder_inputs, segments)
-    return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape), mesh)[1]
+    return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape))[1]
 
 
 def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: int, segments: jax.Array | None = None,

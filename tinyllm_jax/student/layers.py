@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import StudentConfig
 
 MASKED = -1e9  # added to the score of what may not be attended to; finite, so that a row of padding has no NaN
@@ -100,7 +101,7 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
     graph, state = nnx.split(layers)
 
     def step(x, slices):
-        return body(nnx.merge(graph, slices[0]), x, *slices[1:])
+        return body(nnx.merge(graph, slices[0]), partition.rows(x), *slices[1:])
 
     # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not needed.
     policy = None if config.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -118,7 +119,7 @@ class Linear(nnx.Module):
     """`y = x @ kernel`, plus `(x @ lora_a) @ lora_b * alpha / rank` where `name` is a LoRA target (arXiv 2106.09685)."""
 
     def __init__(self, config: StudentConfig, name: str, d_in: int, d_out: int, std: float, rngs: nnx.Rngs):
-        self.dtype = config.dtype
+        self.dtype, self.by_row = config.dtype, name in ("o", "wo")
         self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (d_in, d_out)))
         self.lora_scale = config.lora_alpha / config.lora_rank if config.lora_rank and name in config.lora_targets else 0
         if self.lora_scale:
@@ -129,7 +130,9 @@ class Linear(nnx.Module):
         """(..., d_in) to (..., d_out), in the compute dtype."""
         # As matrices: XLA's CPU backend transposes three-dimensional operands of the kernel's gradient element by element.
         rows = x.reshape(-1, x.shape[-1])
-        y = rows @ self.kernel[...].astype(self.dtype)
+        kernel = self.kernel[...].astype(self.dtype)
+        kernel = partition.constrain(kernel, *(("tensor", None) if self.by_row else (None, "tensor")))
+        y = partition.constrain(rows @ kernel, partition.ROWS, None if self.by_row else "tensor")
         if self.lora_scale:
             y += (rows @ self.lora_a[...].astype(self.dtype)) @ self.lora_b[...].astype(self.dtype) * self.lora_scale
         return y.reshape(*x.shape[:-1], -1)

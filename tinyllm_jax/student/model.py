@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
 from tinyllm_jax.student.layers import (
     MASKED, DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack, unstack)
@@ -122,7 +123,9 @@ class T5(nnx.Module):
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """(..., L) ids to (..., L, d_model), in the compute dtype."""
-        return self.embedding[...][ids].astype(self.config.dtype)
+        # The table is split along its width: each device looks up its part for the rows of all, and they exchange.
+        found = self.embedding[...][partition.constrain(ids, "data")].astype(self.config.dtype)
+        return partition.rows(partition.constrain(found, "data", None, "fsdp"))
 
     def projection(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What to multiply for the logits of (..., d_model): this, and the kernel (d_model, vocab_size)."""

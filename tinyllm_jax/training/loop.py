@@ -135,7 +135,7 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
 
     #############################################################################################################
     # The loop.
-    compiled = jax.jit(make_step(student, tx, config.seed, mesh), donate_argnums=0,
+    compiled = jax.jit(make_step(student, tx, config.seed), donate_argnums=0,
                        out_shardings=(shardings, NamedSharding(mesh, P())))
     log = metrics.Metrics(directory, start, jax.process_index() == 0)
     schedule = optimizer.schedule(config.optimizer, config.steps)
@@ -144,27 +144,28 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     progress = Progress("train", config.steps, "steps", start=start)
     step = start
     try:
-        for step, (batch, counts) in _ahead(lambda s: _to_device(batches(s), mesh), start, config.steps):
-            state, out = compiled(state, batch)
-            step += 1
-            window.add(step, out, counts)
-            if step % config.log_every == 0 or step == config.steps:
-                window.roll()
-            if jax.process_index() == 0:
-                progress.update(step, window.note)
-            asked = stop.asked(step)
-            if step % config.checkpoint.every == 0 or step == config.steps or asked:
-                window.flush()  # a loss that is not finite raises here, before it is saved
-                best = None
-                if not asked or step == config.steps:
-                    accuracy = validation(state["params"])
-                    log.write(step, validation_accuracy=accuracy, validation_questions=validation.count)
-                    say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
-                    best = {checkpoints.METRIC: accuracy}
-                saved.save(step, state, best)
-                window.restart()
-            if asked:
-                break
+        with jax.set_mesh(mesh):
+            for step, (batch, counts) in _ahead(lambda s: _to_device(batches(s), mesh), start, config.steps):
+                state, out = compiled(state, batch)
+                step += 1
+                window.add(step, out, counts)
+                if step % config.log_every == 0 or step == config.steps:
+                    window.roll()
+                if jax.process_index() == 0:
+                    progress.update(step, window.note)
+                asked = stop.asked(step)
+                if step % config.checkpoint.every == 0 or step == config.steps or asked:
+                    window.flush()  # a loss that is not finite raises here, before it is saved
+                    best = None
+                    if not asked or step == config.steps:
+                        accuracy = validation(state["params"])
+                        log.write(step, validation_accuracy=accuracy, validation_questions=validation.count)
+                        say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
+                        best = {checkpoints.METRIC: accuracy}
+                    saved.save(step, state, best)
+                    window.restart()
+                if asked:
+                    break
     finally:
         stop.close()
         saved.close()

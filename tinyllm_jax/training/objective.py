@@ -8,13 +8,11 @@ whatever their token counts.
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from tinyllm_jax.student.cross_entropy import cross_entropy
 
 
-def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Array],
-                  mesh: Mesh | None = None) -> tuple[jax.Array, jax.Array]:
+def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """The objective of a batch, or of a microbatch of it.
 
     Args:
@@ -23,13 +21,12 @@ def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Arr
       batch: "targets" (R, L) int32; "term" (R, L) int32, the index of each token's term; "weight" (R, L) float32, the
         corpus's row weight, 0 where nothing is to be learned; "scale" (T,) float32, each term's weight divided by its
         token count in the global batch.
-      mesh: over whose axes `data` and `fsdp` the rows are split; None: one device.
 
     Returns:
       The loss, a scalar, and the terms' sums of weighted token losses, (T,): a term's value is its sum divided by
       its token count in the global batch. Only the loss can be differentiated.
     """
-    loss, tokens = cross_entropy(hidden, kernel, batch["targets"], batch["weight"] * batch["scale"][batch["term"]], mesh)
+    loss, tokens = cross_entropy(hidden, kernel, batch["targets"], batch["weight"] * batch["scale"][batch["term"]])
     terms = batch["scale"].shape[0]
     mine = batch["term"][..., None] == jnp.arange(terms)
     return loss, jnp.sum((tokens * batch["weight"])[..., None] * mine, axis=(0, 1))

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
-from jax.sharding import Mesh
 
 from tinyllm_jax.student import lora, model
 from tinyllm_jax.student.config import StudentConfig
@@ -29,13 +28,11 @@ def init_state(params: dict, optimizer: optax.GradientTransformation, lora_only:
     return {"params": params, "opt_state": opt_state, "step": jnp.zeros((), jnp.int32)}
 
 
-def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, seed: int,
-              mesh: Mesh | None = None) -> Callable:
-    """The function `step(state, batch) -> (state, metrics)`, to be compiled by the caller.
+def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, seed: int) -> Callable:
+    """The function `step(state, batch) -> (state, metrics)`, to be compiled by the caller, under its mesh (`jax.set_mesh`).
 
     The dropout key is a function of the seed, the step and the microbatch. `batch` is as `data.Batches` makes it,
-    without "tokens"; its rows are split over `mesh`, where there is one. `metrics`: "loss" and "grad_norm", scalars, and
-    "sums" (T,), see `objective.weighted_loss`.
+    without "tokens". `metrics`: "loss" and "grad_norm", scalars, and "sums" (T,), see `objective.weighted_loss`.
     """
 
     def loss(trained: dict, frozen: dict, micro: dict, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -44,7 +41,7 @@ def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, se
         segments = model.Segments(micro["input_segments"], micro["target_segments"], micro["target_inputs"])
         decoder_inputs = model.shift_right(micro["targets"], segments.targets)
         hidden, kernel = model.hidden(config, params, micro["inputs"], decoder_inputs, segments, dropout)
-        return objective.weighted_loss(hidden, kernel, micro, mesh)
+        return objective.weighted_loss(hidden, kernel, micro)
 
     def step(state: State, batch: dict) -> tuple[State, dict]:
         flat, frozen = split_params(state["params"], config.lora_rank > 0)

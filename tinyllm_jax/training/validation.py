@@ -37,7 +37,7 @@ class Validation:
         shards = mesh.shape["data"] * mesh.shape["fsdp"]
         packed = packing.pack(inputs.rows(), choices, config.validation.batch_size, shards)
         self.batches = [(sharding.to_global(b, mesh, P(("data", "fsdp"))), b["target_segments"]) for b in packed]
-        self.score = jax.jit(functools.partial(decoding.score, student, mesh=mesh), out_shardings=NamedSharding(mesh, P()))
+        self.score = jax.jit(functools.partial(decoding.score, student), out_shardings=NamedSharding(mesh, P()))
 
     def __call__(self, params: dict) -> float:
         """The accuracy, 0 to 1."""
