@@ -66,8 +66,7 @@ def teachers(size, seconds, task, counts, batch) -> None:
 def step_seconds(student, params, rounds, rows, task, batch, **how) -> tuple[float, float]:
     """The median seconds of a step on a batch of the commonest shape, and the corpus's share of useful tokens."""
     batches, _ = common.batches_of(rows, task, batch, **how)
-    shape = next(iter(batches.shapes()))
-    found = batches(next(s for s in range(batches.steps_per_epoch) if tuple(batches.planned(s).shape) == shape))
+    found = batches(common.commonest(batches))
     trainer, seconds = common.Trainer(student, params), []
     trainer(found)
     for _ in range(rounds):

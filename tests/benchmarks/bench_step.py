@@ -37,12 +37,11 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     told, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
     boxes, _ = common.batches_of(rows, task, arguments.batch, packed=False)
     # A batch of the commonest shape, and its questions in every other way.
-    common_shape = next(iter(batches.shapes()))
-    step = next(s for s in range(batches.steps_per_epoch) if tuple(batches.planned(s).shape) == common_shape)
+    step = common.commonest(batches)
     batch, asked = batches(step), [rows[i] for i in batches.planned(step).index]
     other = {"prefix=decoder": told, "one target a row": boxes}
     ways, losses = {}, {}
-    for name, found in {"ours": batch, **{n: b(_like(b)) for n, b in other.items()}}.items():
+    for name, found in {"ours": batch, **{n: b(common.commonest(b)) for n, b in other.items()}}.items():
         trainer = common.Trainer(student, params)
         losses[name] = float(trainer(found)["loss"])
         ways[name] = (lambda trainer, found: lambda: trainer(found))(trainer, found)
@@ -58,7 +57,7 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
         ways["(b) plain PyTorch"] = lambda: plain.plain(ids)
     seconds = common.paired(ways, arguments.rounds)
     top = common.peak(student.dtype)
-    flops = {"ours": common.model_flops(student, batch), **{n: common.model_flops(student, b(_like(b))) for n, b in other.items()}}
+    flops = {"ours": common.model_flops(student, batch), **{n: common.model_flops(student, b(common.commonest(b))) for n, b in other.items()}}
     lines = []
     for name, found in seconds.items():
         work = flops.get(name, flops["ours"]) / common.median(found)
@@ -72,12 +71,6 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     same = [losses["ours"], *(v for n, v in losses.items() if n.startswith("("))]
     if student.dtype == "float32":
         np.testing.assert_allclose(same, same[0], rtol=1e-4)
-
-
-def _like(batches) -> int:
-    """The first step of the commonest shape."""
-    shape = next(iter(batches.shapes()))
-    return next(s for s in range(batches.steps_per_epoch) if tuple(batches.planned(s).shape) == shape)
 
 
 if __name__ == "__main__":

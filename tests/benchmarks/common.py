@@ -174,3 +174,9 @@ def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
     config = config_for(task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how})
     tokens = data.tokenize(rows, tokenizer(), config)
     return data.Batches(tokens, list(run_config.terms(config).values()), batch_size, 0, **how), config
+
+
+def commonest(batches) -> int:
+    """The first step whose batch has the commonest shape."""
+    shape = next(iter(batches.shapes()))
+    return next(step for step in range(batches.steps_per_epoch) if tuple(batches.planned(step).shape) == shape)
