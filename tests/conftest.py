@@ -7,9 +7,10 @@ They lie outside the checkout (`$TINYLLM_SHARED`, else a folder `shared` beside 
 import os
 import pathlib
 
-# Eight devices for every test, and no accelerator: set before jax is first imported.
+# Eight devices for every test, and no accelerator: set before jax is first imported. XLA ends a process in which one device has
+# waited 40 s for the others, and eight on two cores that other tests share may have to.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Most of the tests' time is compilation, of the same few programs in many processes: one cache for all of them.
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"
