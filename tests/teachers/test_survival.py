@@ -114,8 +114,8 @@ with apart:
     child = subprocess.Popen(["sleep", "60"])
     forked = os.fork() or time.sleep(60)
 assert os.getpgrp() == before != os.getpgid(child.pid) == os.getpgid(forked)
-print(child.pid, forked, flush=True)
 try:
+    print(child.pid, forked, flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     apart.end()
