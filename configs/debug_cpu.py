@@ -5,7 +5,7 @@
 
 Arguments: `task`, `student` and `teachers` ("all", "none", or "a+b:0.5").
 
-Expected on two CPU cores: about 125 s and 40 s in steps; on the puzzles' test split about 47 % and 43 % by likelihood, where
+Expected on two CPU cores: about 46 s and 12 s in steps; on the puzzles' test split about 48 % and 36 % by likelihood, where
 chance is 25 % (`launch/quickstart.sh`, seed 0).
 """
 
