@@ -13,7 +13,7 @@ from tinyllm_jax.student import hf, inputs
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import metrics, restore
-from tinyllm_jax.training.config import ANSWER, PREFIXES
+from tinyllm_jax.training.config import ANSWER, PREFIXES, asked_as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +57,16 @@ class Student:
 
     def length(self, questions: list[Question], target: str) -> int:
         """The input length for these questions: `input_length`, or more where one needs it without any context."""
-        return inputs.fit_length(self.tokenizer, questions, self._asked_with(target), self.input_length)
-
-    def _asked_with(self, target: str) -> str:
-        return self.prefixes[ANSWER if self.told == "decoder" else target]
+        prefix = self.prefixes[asked_as(self.told, target)]
+        return inputs.fit_length(self.tokenizer, questions, prefix, self.input_length)
 
     def write(self, questions: list[Question], target: str, max_tokens: int, batch_size: int) -> list[tuple[str, str]]:
         """What it writes for a target, as (question id, text); a `UserError` for a target that it did not learn."""
         if target not in self.prefixes:
             raise errors.unknown("target", target, self.prefixes)
-        told = inputs.told(self.tokenizer, self.prefixes[target]) if self.told == "decoder" and target != ANSWER else ()
-        return predict.predict(self.config, self.params, self.tokenizer, questions, self._asked_with(target),
+        asked = asked_as(self.told, target)
+        told = inputs.told(self.tokenizer, self.prefixes[target]) if asked != target else ()
+        return predict.predict(self.config, self.params, self.tokenizer, questions, self.prefixes[asked],
                                self.length(questions, target), max_tokens, batch_size, told)
 
 
@@ -95,8 +94,8 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Student:
     kind = "multi-teacher student" if teachers else "answers-only student"
     return Student(name or (kind if alone else workdir.name), trained.student, trained.params, trained.tokenizer,
                    Corpus(corpus or trained.corpus, task=config.task), config.objective.prefixes.to_dict(),
-                   config.lengths.input or tasks.MAX_INPUT[config.task], config.objective.get("prefix", "encoder"), trained.step, workdir,
-                   tuple(metrics.read(workdir / "metrics.jsonl")), about)
+                   config.lengths.input or tasks.MAX_INPUT[config.task], config.objective.get("prefix", "encoder"),
+                   trained.step, workdir, tuple(metrics.read(workdir / "metrics.jsonl")), about)
 
 
 def _from_hub(name: str, task: str, corpus: str) -> Student:

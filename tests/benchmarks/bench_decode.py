@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import torch
 import transformers
+from peers import pad
 
 from tinyllm_jax.evaluation import predict, score
 from tinyllm_jax.student import inputs
@@ -59,13 +60,6 @@ def ways(student, params, peer, device, questions, batch, most):
                lambda ids=ids: torch_generate(peer, device, tokenizer, ids, most, batch), compare_texts)
 
 
-def _pad(rows, device) -> torch.Tensor:
-    table = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
-    for row, ids in zip(table, rows):
-        row[:len(ids)] = torch.tensor(ids)
-    return table.to(device)
-
-
 def torch_likelihoods(model, device, tokenizer, questions, encoded, batch) -> list[np.ndarray]:
     """The log-likelihood of each choice, in batches of `batch` questions' choices."""
     choices = [inputs.encode_targets(tokenizer, q.choices, 1024)[0] for q in questions]
@@ -73,8 +67,8 @@ def torch_likelihoods(model, device, tokenizer, questions, encoded, batch) -> li
     with torch.inference_mode():
         for i in range(0, len(questions), batch):
             part = choices[i:i + batch]
-            asked = _pad([ids for ids, some in zip(encoded[i:i + batch], part) for _ in some], device)
-            labels = _pad([ids for some in part for ids in some], device)
+            asked = pad([ids for ids, some in zip(encoded[i:i + batch], part) for _ in some], device)
+            labels = pad([ids for some in part for ids in some], device)
             logits = model(input_ids=asked, attention_mask=(asked != 0).long(), use_cache=False,
                            decoder_input_ids=torch.nn.functional.pad(labels, (1, 0))[:, :-1]).logits
             each = -torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none", ignore_index=0)
@@ -88,7 +82,7 @@ def torch_generate(model, device, tokenizer, encoded, most, batch) -> list[str]:
     texts = []
     with torch.inference_mode():
         for i in range(0, len(encoded), batch):
-            asked = _pad(encoded[i:i + batch], device)
+            asked = pad(encoded[i:i + batch], device)
             out = model.generate(input_ids=asked, attention_mask=(asked != 0).long(), max_new_tokens=most, do_sample=False, num_beams=1)
             texts += tokenizer.batch_decode(out, skip_special_tokens=True)
     return [text.strip() for text in texts]

@@ -8,18 +8,15 @@ tokens × vocabulary.
 """
 
 import argparse
-import functools
 
 import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tinyllm_jax.student import cross_entropy, model
+from tinyllm_jax.student import cross_entropy
 from tinyllm_jax.student.config import student_config
-from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import objective, optimizer
-from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training import objective
 
 
 def main() -> None:
@@ -63,14 +60,10 @@ def all_logits(hidden, kernel, batch):
 
 def step_memory(student, rows, length, loss) -> int:
     """Bytes of temporaries of the compiled step with this objective."""
-    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
-    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student))
-    batch = {name: jax.ShapeDtypeStruct((1, rows, length), np.float32 if name == "weight" else np.int32) for name in
-             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
-    batch["scale"] = jax.ShapeDtypeStruct((3,), np.float32)
+    step, state, batch = common.step_shapes(student, rows, length)
     before, objective.weighted_loss = objective.weighted_loss, loss
     try:
-        compiled = jax.jit(make_step(student, tx, 0), donate_argnums=0).lower(state, batch).compile()
+        compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     finally:
         objective.weighted_loss = before
     return compiled.memory_analysis().temp_size_in_bytes

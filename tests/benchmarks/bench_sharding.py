@@ -10,7 +10,6 @@ comes from. Exits with 1 where the partitioner reports an involuntary full remat
 
 import argparse
 import collections
-import functools
 import os
 import re
 import sys
@@ -25,11 +24,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tinyllm_jax.student import model
 from tinyllm_jax.student.config import student_config
-from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import optimizer, sharding
-from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training import sharding
 
 MESHES = {"data=8": (8, 1, 1), "fsdp=8": (1, 8, 1), "data=2 fsdp=4": (2, 4, 1), "fsdp=4 tensor=2": (1, 4, 2)}
 KINDS = {"all-gather": "all-gather", "reduce-scatter": "all-reduce or reduce-scatter", "all-reduce": "all-reduce or reduce-scatter",
@@ -74,15 +70,10 @@ def theory(kind: str, mesh: tuple[int, int, int]) -> str:
 def compile_step(student, shape, rows) -> tuple[str, int]:
     """The compiled step's text, and the partitioner's warnings of full rematerialisation."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(shape), sharding.AXES)
-    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
-    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student))
-    shardings = sharding.state_shardings(state, mesh)
-    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
-    put = NamedSharding(mesh, sharding.BATCH)
-    batch = {name: jax.ShapeDtypeStruct((1, rows, 128), np.float32 if name == "weight" else np.int32, sharding=put) for name in
-             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
-    batch["scale"] = jax.ShapeDtypeStruct((3,), np.float32, sharding=NamedSharding(mesh, P()))
-    step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    step, state, batch = common.step_shapes(student, rows, 128)
+    shardings, everywhere = sharding.state_shardings(state, mesh), NamedSharding(mesh, P())
+    batch_shardings = {name: everywhere if name == "scale" else NamedSharding(mesh, sharding.BATCH) for name in batch}
+    step = jax.jit(step, donate_argnums=0, in_shardings=(shardings, batch_shardings), out_shardings=(shardings, everywhere))
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
         os.dup2(file.fileno(), 2)

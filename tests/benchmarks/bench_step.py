@@ -8,6 +8,7 @@ and must agree to 1e-4 in float32. The FLOPs are `common.model_flops`, the peak 
 """
 
 import argparse
+import functools
 
 import common
 import numpy as np
@@ -36,28 +37,25 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     batches, config = common.batches_of(rows, task, arguments.batch)
     told, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
     boxes, _ = common.batches_of(rows, task, arguments.batch, packed=False)
-    # A batch of the commonest shape, and its questions in every other way.
+    # A batch of the commonest shape, and its questions in every peer's way.
     step = common.commonest(batches)
-    batch, asked = batches(step), [rows[i] for i in batches.planned(step).index]
-    other = {"prefix=decoder": told, "one target a row": boxes}
+    asked = [rows[i] for i in batches.planned(step).index]
+    own = {"ours": batches(step), "prefix=decoder": told(common.commonest(told)), "one target a row": boxes(common.commonest(boxes))}
     ways, losses = {}, {}
-    for name, found in {"ours": batch, **{n: b(common.commonest(b)) for n, b in other.items()}}.items():
+    for name, batch in own.items():
         trainer = common.Trainer(student, params)
-        losses[name] = float(trainer(found)["loss"])
-        ways[name] = (lambda trainer, found: lambda: trainer(found))(trainer, found)
+        losses[name] = float(trainer(batch)["loss"])
+        ways[name] = functools.partial(trainer, batch)
     if size == "small":
-        peer = peers.Torch(common.WEIGHTS, config, common.tokenizer(), device, dtype)
-        ids = peer.texts(asked)
+        ids = peers.encode(config, common.tokenizer(), asked)
         for length in map(int, arguments.lengths.split(",")):
-            peer = peers.Torch(common.WEIGHTS, config, common.tokenizer(), device, dtype)
-            losses[f"(a) reference, length {length}"] = peer.reference(ids, length)
-            ways[f"(a) reference, length {length}"] = (lambda peer, length: lambda: peer.reference(ids, length))(peer, length)
-        plain = peers.Torch(common.WEIGHTS, config, common.tokenizer(), device, dtype)
-        losses["(b) plain PyTorch"] = plain.plain(ids)
-        ways["(b) plain PyTorch"] = lambda: plain.plain(ids)
+            ways[f"(a) reference, length {length}"] = functools.partial(
+                peers.Torch(common.WEIGHTS, config, device, dtype).reference, ids, length)
+        ways["(b) plain PyTorch"] = functools.partial(peers.Torch(common.WEIGHTS, config, device, dtype).plain, ids)
+        losses |= {name: way() for name, way in ways.items() if name not in own}
     seconds = common.paired(ways, arguments.rounds)
     top = common.peak(student.dtype)
-    flops = {"ours": common.model_flops(student, batch), **{n: common.model_flops(student, b(common.commonest(b))) for n, b in other.items()}}
+    flops = {name: common.model_flops(student, batch) for name, batch in own.items()}
     lines = []
     for name, found in seconds.items():
         work = flops.get(name, flops["ours"]) / common.median(found)

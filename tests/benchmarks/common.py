@@ -18,8 +18,8 @@ import numpy as np
 
 from tinyllm_jax.corpus.released import import_released
 from tinyllm_jax.corpus.store import Corpus
-from tinyllm_jax.student import hf, inputs
-from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.student import hf, inputs, model
+from tinyllm_jax.student.config import StudentConfig, student_config
 from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data, optimizer
 from tinyllm_jax.training.step import init_state, make_step
@@ -84,13 +84,19 @@ class Trainer:
         return jax.block_until_ready(out)
 
 
+def step_shapes(student: StudentConfig, rows: int, length: int) -> tuple:
+    """The step, uncompiled, and the shapes of its state and of a batch of one microbatch, to lower it with."""
+    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
+    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student))
+    batch = {name: jax.ShapeDtypeStruct((1, rows, length), np.float32 if name == "weight" else np.int32) for name in
+             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
+    return make_step(student, tx, 0), state, batch | {"scale": jax.ShapeDtypeStruct((3,), np.float32)}
+
+
 def students(dropout: float = 0.0) -> dict:
     """The students to time: the real small one in float32; on a GPU, base and large too, in bfloat16 and from random weights."""
     if not on_gpu():
         return {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout)}
-    from tinyllm_jax.student import model
-    from tinyllm_jax.student.config import student_config
-
     found = {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout, dtype="bfloat16")}
     for size in ("base", "large"):
         config = student_config(f"flan-t5-{size}", dropout_rate=dropout, dtype="bfloat16")

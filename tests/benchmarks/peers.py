@@ -14,34 +14,36 @@ from tinyllm_jax.training import config as run_config
 MICROBATCH = 8
 
 
-class Torch:
-    """A T5 in transformers with fused AdamW, and a batch's questions as lists of token ids per term."""
+def pad(rows, device, length=0) -> torch.Tensor:
+    """Token ids as one table, padded to the longest row, or to `length` where that is longer."""
+    table = torch.zeros((len(rows), max(length, *map(len, rows))), dtype=torch.long)
+    for row, ids in zip(table, rows):
+        row[:len(ids)] = torch.tensor(ids)
+    return table.to(device)
 
-    def __init__(self, directory, config, tokenizer, device="cpu", dtype=torch.float32):
+
+def encode(config, tokenizer, rows) -> dict[str, tuple[list, list]]:
+    """Per term, the rows' input ids and target ids."""
+    found = {}
+    for term in run_config.terms(config):
+        asked, _ = inputs.encode_questions(tokenizer, [r.question for r in rows], config.objective.prefixes[term], 1024)
+        texts = [r.question.answer if term == run_config.ANSWER else r.rationales[term].text for r in rows]
+        found[term] = asked, inputs.encode_targets(tokenizer, texts, 256)[0]
+    return found
+
+
+class Torch:
+    """A T5 in transformers with fused AdamW; its steps take what `encode` gives."""
+
+    def __init__(self, directory, config, device="cpu", dtype=torch.float32):
         torch.set_flush_denormal(True)  # a T5's softmax makes denormals, which a CPU computes ten times slower
         self.model = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).to(device)
         self.model.eval()  # no dropout
         self.tuned = torch.optim.AdamW(self.model.parameters(), lr=5e-5, weight_decay=0.0, fused=True)
-        self.config, self.tokenizer, self.device, self.dtype = config, tokenizer, device, dtype
-
-    def texts(self, rows) -> dict[str, tuple[list, list]]:
-        """Per term, the rows' input ids and target ids."""
-        found = {}
-        for term in run_config.terms(self.config):
-            prefix = self.config.objective.prefixes[term]
-            asked, _ = inputs.encode_questions(self.tokenizer, [r.question for r in rows], prefix, 1024)
-            texts = [r.question.answer if term == run_config.ANSWER else r.rationales[term].text for r in rows]
-            found[term] = asked, inputs.encode_targets(self.tokenizer, texts, 256)[0]
-        return found
-
-    def _pad(self, rows, length=0) -> torch.Tensor:
-        table = torch.zeros((len(rows), max(length, *map(len, rows))), dtype=torch.long)
-        for row, ids in zip(table, rows):
-            row[:len(ids)] = torch.tensor(ids)
-        return table.to(self.device)
+        self.config, self.device, self.dtype = config, device, dtype
 
     def _loss(self, asked, targets, weights, length=0) -> torch.Tensor:
-        asked, labels = self._pad(asked, length), self._pad(targets)
+        asked, labels = pad(asked, self.device, length), pad(targets, self.device)
         with torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype != torch.float32):
             logits = self.model(input_ids=asked, attention_mask=(asked != 0).long(),
                                 decoder_input_ids=torch.nn.functional.pad(labels, (1, 0))[:, :-1], use_cache=False).logits

@@ -25,8 +25,7 @@ def both(prefix_on_decoder=False):
 
 def states(params, batch):
     """Every target token's state and kernel, without dropout."""
-    segments = model.Segments(batch["input_segments"], batch["target_segments"], batch["target_inputs"])
-    return model.hidden(STUDENT, params, batch["inputs"], model.shift_right(batch["targets"], segments.targets), segments)
+    return model.hidden(STUDENT, params, batch)
 
 
 def loss(params, batch):

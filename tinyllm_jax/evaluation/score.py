@@ -71,16 +71,13 @@ def likelihoods(config: StudentConfig, params: dict, tokenizer, questions: Seque
     """
     choices = _encode_choices(tokenizer, questions)
     first = np.cumsum([0, *map(len, choices)])
-    sums, tokens = np.zeros(first[-1]), np.zeros(first[-1], np.int64)
+    sums = np.zeros(first[-1])
     progress, done = Progress("score", len(questions), "questions"), 0
     for batch in packing.pack(encoded, choices, batch_size):
-        logs = np.asarray(decoding.score(config, params, batch))
-        segments = batch["target_segments"]
-        np.add.at(sums, segments[segments > 0] - 1, logs[segments > 0])
-        np.add.at(tokens, segments[segments > 0] - 1, 1)
-        progress.update(done := done + len(np.unique(batch["target_inputs"][segments > 0])))
+        packing.sum_targets(sums, batch, np.asarray(decoding.score(config, params, batch)))
+        progress.update(done := done + np.count_nonzero(np.unique(batch["input_segments"])))
     progress.close()
-    found = list(zip(np.split(sums, first[1:-1]), np.split(tokens, first[1:-1])))
+    found = [(some, np.array([len(ids) for ids in of])) for some, of in zip(np.split(sums, first[1:-1]), choices)]
     for question, (some, _) in zip(questions, found):
         if not np.isfinite(some).all():
             raise UserError(f"the student's likelihoods for question {question.id} are not finite: "

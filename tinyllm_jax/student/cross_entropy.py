@@ -27,7 +27,7 @@ def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array,
       The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and float32 (R, L), which
       cannot (its cotangent is ignored).
     """
-    return _scan(hidden, kernel, targets, weight, gradient=False)[:2]
+    return _scan(hidden, kernel, targets, weight, gradient=False)
 
 
 def _forward(hidden, kernel, targets, weight):
@@ -46,13 +46,13 @@ cross_entropy.defvjp(_forward, _backward)
 def _scan(hidden, kernel, targets, weight, gradient):
     rows, length, width = hidden.shape
     shards = partition.shards()
-
     # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the kernel, and the shards'
     # sums meet once, after the last chunk.
     here = rows // shards
     step = next(c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1))
     chunks = lambda x: partition.constrain(
         jnp.moveaxis(partition.rows(x).reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0), None, partition.ROWS)
+    sums = lambda x: partition.constrain(x, partition.ROWS, None, "tensor")  # each shard's gradient of the kernel
     kernel = partition.constrain(kernel.astype(hidden.dtype), None, "tensor")
 
     def chunk(total, at):
@@ -72,7 +72,6 @@ def _scan(hidden, kernel, targets, weight, gradient):
         total = sums(total + jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32))
         return total, (tokens, jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width))
 
-    sums = lambda x: partition.constrain(x, partition.ROWS, None, "tensor")  # each shard's gradient of the kernel
     zero = sums(jnp.zeros((shards, *kernel.shape), jnp.float32)) if gradient else None
     total, (tokens, d_hidden) = jax.lax.scan(chunk, zero, (chunks(hidden), chunks(targets), chunks(weight)))
     join = lambda x: jnp.moveaxis(x, 0, 2).reshape(rows, length, *x.shape[4:])

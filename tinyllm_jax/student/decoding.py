@@ -14,7 +14,7 @@ import numpy as np
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.student.cross_entropy import cross_entropy
 from tinyllm_jax.student.layers import unstack
-from tinyllm_jax.student.model import Segments, bind, encode, hidden, segment_mask, shift_right
+from tinyllm_jax.student.model import bind, encode, hidden, segment_mask
 
 # The cache begins with room for so many tokens, and grows by this factor when they are written; when so few rows are
 # unfinished, the finished ones are dropped. Each size is compiled once.
@@ -30,9 +30,7 @@ def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> j
       params: as `init_params` makes them.
       batch: as `packing.pack` makes them; what it gives for padding means nothing.
     """
-    segments = Segments(batch["input_segments"], batch["target_segments"], batch["target_inputs"])
-    decoder_inputs = shift_right(batch["targets"], segments.targets)
-    states, kernel = hidden(config, params, batch["inputs"], decoder_inputs, segments)
+    states, kernel = hidden(config, params, batch)
     return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape))[1]
 
 

@@ -82,8 +82,8 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> n
     return nnx.vmap(lambda key: make(nnx.Rngs(params=key)))(jax.random.split(rngs.params(), num))
 
 
-def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, *per_layer):
-    """Runs `x, out = body(layer, x, *slices)` over stacked layers: compiled once, whatever the depth.
+def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, keys) -> jax.Array:
+    """Runs `x = body(layer, x, keys)` over stacked layers: compiled once, whatever the depth.
 
     Only the results of products with kernels are kept for the backward pass; what lies between (norms, gates, softmax,
     dropout) is computed again, which costs less than to write it for every layer and read it back.
@@ -91,22 +91,22 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
     Args:
       config: `remat` keeps nothing but the carry, and recomputes the body's products too.
       layers: a module made by `stack`.
-      body: takes one layer, the carry, and this layer's slice of each of `per_layer`.
+      body: takes one layer, the carry, and this layer's keys.
       x: the carry, (B, L, d_model).
-      *per_layer: arrays with a leading axis over layers, or None.
+      keys: dropout keys with a leading axis over layers, or Nones (see `split_key`).
 
     Returns:
-      The last carry, and the outs stacked over layers.
+      The last carry.
     """
     graph, state = nnx.split(layers)
 
     def step(x, slices):
-        return body(nnx.merge(graph, slices[0]), partition.rows(x), *slices[1:])
+        return body(nnx.merge(graph, slices[0]), partition.rows(x), slices[1]), None
 
     # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not needed.
     policy = None if config.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     step = jax.checkpoint(step, prevent_cse=False, policy=policy)
-    return jax.lax.scan(step, x, (state, *per_layer))
+    return jax.lax.scan(step, x, (state, keys))[0]
 
 
 def unstack(layers: nnx.Module, num: int) -> list[nnx.Module]:

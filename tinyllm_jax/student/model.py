@@ -9,7 +9,6 @@ stands after a target's end does not reach its tokens.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +36,10 @@ class Encoder(nnx.Module):
         bias = mask + _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
 
         def body(layer, x, keys):
-            return layer(x, bias, keys), None
+            return layer(x, bias, keys)
 
         x = dropout(x, config.dropout_rate, first)
-        x, _ = scan(config, self.layers, body, x, split_key(middle, EncoderLayer.DROPOUTS, config.num_layers))
+        x = scan(config, self.layers, body, x, split_key(middle, EncoderLayer.DROPOUTS, config.num_layers))
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
 
@@ -76,12 +75,11 @@ class Decoder(nnx.Module):
         first, middle, last = split_key(key, 3)
 
         def body(layer, x, keys):
-            x, _ = layer(x, bias, layer.cross_attention.keys_values(encoded), mask, keys)
-            return x, None
+            return layer(x, bias, layer.cross_attention.keys_values(encoded), mask, keys)[0]
 
         x = dropout(x, config.dropout_rate, first)
         keys = split_key(middle, DecoderLayer.DROPOUTS, config.num_decoder_layers)
-        x, _ = scan(config, self.layers, body, x, keys)
+        x = scan(config, self.layers, body, x, keys)
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
     def cross(self, encoded: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
@@ -188,23 +186,6 @@ def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
     return jnp.where(queries[:, None, :, None] == keys[:, None, None, :], 0.0, MASKED)
 
 
-class Segments(NamedTuple):
-    """What belongs together in rows that hold several questions and targets (packing). Ids are positive, 0 is padding.
-
-    Nothing sees past its own segment, so a row's tokens get what they would get alone. The relative positions need no
-    segments: a segment is contiguous, and they are differences.
-
-    Attributes:
-      inputs: (B, Le), the question of each input token.
-      targets: (B, Ld), the target of each target token.
-      target_inputs: (B, Ld), the question of each target token.
-    """
-
-    inputs: jax.Array
-    targets: jax.Array
-    target_inputs: jax.Array
-
-
 def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None,
            segments: jax.Array | None = None) -> jax.Array:
     """Encodes questions: ids (B, Le) to (B, Le, d_model), in the compute dtype.
@@ -214,7 +195,7 @@ def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Arra
       params: as `init_params` makes them.
       inputs: int32, padded with 0 on the right.
       key: a dropout key, or None for no dropout.
-      segments: int32 (B, Le), see `Segments.inputs`; None: a row is a question.
+      segments: int32 (B, Le), which question each token belongs to, see `student.packing`; None: a row is a question.
     """
     model = bind(config, params)
     mask = question_mask(inputs) if segments is None else segment_mask(segments, segments)
@@ -246,26 +227,27 @@ def apply(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs
     return decode(config, params, decoder_inputs, encoded, inputs, decoder_key)
 
 
-def hidden(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs: jax.Array, segments: Segments,
+def hidden(config: StudentConfig, params: dict, batch: dict[str, jax.Array],
            key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """`apply` to packed rows, but for the last product, whose result is too large to be held.
+
+    Nothing sees past its own segment. The relative positions need no segments: one is contiguous, and they are differences.
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      inputs: int32 (B, Le).
-      decoder_inputs: int32 (B, Ld).
-      segments: of both.
+      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B, Le), ids and the question of each;
+        "targets", "target_segments" and "target_inputs", (B, Ld), ids (not shifted), the target and the question of each.
       key: a dropout key, or None for no dropout.
 
     Returns:
       The decoder's states (B, Ld, d_model) and the kernel (d_model, vocab_size): the logits are their product.
     """
     encoder_key, decoder_key = split_key(key, 2)
-    model = bind(config, params)
-    encoded = encode(config, params, inputs, encoder_key, segments.inputs)
-    x = model.decoder(model.embed(decoder_inputs), encoded, segment_mask(segments.target_inputs, segments.inputs),
-                      decoder_key, segment_mask(segments.targets, segments.targets))
+    model, asked, written = bind(config, params), batch["input_segments"], batch["target_segments"]
+    encoded = encode(config, params, batch["inputs"], encoder_key, asked)
+    x = model.decoder(model.embed(shift_right(batch["targets"], written)), encoded, segment_mask(batch["target_inputs"], asked),
+                      decoder_key, segment_mask(written, written))
     return model.projection(x)
 
 

@@ -2,7 +2,7 @@
 
 A unit is what is encoded together with what is decoded from it: one input with one or several targets. A row has an
 encoder's and a decoder's side, and holds as many units as fit both. Segment ids number the inputs and the targets from 1;
-0 is padding (see `model.Segments`).
+0 is padding. Nothing sees past its own segment (`model.hidden`), so a row's tokens get what they would get alone.
 """
 
 import itertools
@@ -38,8 +38,7 @@ def pack(inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[Sequence[in
         return []
     sizes = np.array([(len(ids), sum(map(len, some))) for ids, some in zip(inputs, targets)])
     first = np.concatenate([[0], np.cumsum([len(some) for some in targets])])
-    ranks = sizes.argsort(0, kind="stable").argsort(0, kind="stable")
-    order = ranks.max(1).argsort(kind="stable")
+    order = by_length(sizes)
     ends = [int(len(order) * part) for part in PARTS] if len(order) > 2 * count else [len(order)]
     batches = []
     for start, end in zip([0, *ends], ends):
@@ -64,6 +63,17 @@ def pack(inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[Sequence[in
                 tables["target_inputs"][r, span], to = i + 1, to + len(ids)
         batches += [{name: a[k:k + rows] for name, a in tables.items()} for k in range(0, total, rows)]
     return batches
+
+
+def sum_targets(sums: np.ndarray, batch: dict[str, np.ndarray], values: np.ndarray) -> None:
+    """Adds a batch's values per target token, (R, Lt), to the targets' `sums`, in place and by `pack`'s numbers."""
+    segments = batch["target_segments"]
+    np.add.at(sums, segments[segments > 0] - 1, values[segments > 0])
+
+
+def by_length(lengths: np.ndarray) -> np.ndarray:
+    """The order of (n, sides) lengths by the larger of their ranks: no side is then much longer than its neighbours'."""
+    return lengths.argsort(0, kind="stable").argsort(0, kind="stable").max(1).argsort(kind="stable")
 
 
 def place(sizes: np.ndarray, room: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

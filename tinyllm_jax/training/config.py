@@ -155,6 +155,16 @@ def terms(config: ml_collections.ConfigDict) -> dict[str, float]:
     return answer | {t: float(w) for t, w in sorted(config.objective.teachers.items())}
 
 
+def asked_as(prefix: str, target: str) -> str:
+    """The target whose prefix the encoder reads for `target`; where it is another, the decoder is told (`inputs.told`).
+
+    Args:
+      prefix: `objective.prefix`, "encoder" or "decoder".
+      target: the answer, or a teacher.
+    """
+    return ANSWER if prefix == "decoder" else target
+
+
 def _get(config, path: str):
     for part in path.split("."):
         config = config[part]

@@ -25,8 +25,7 @@ class Ragged:
     def __init__(self, rows: list[list[int]]):
         self.lengths = np.array([len(r) for r in rows], np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
-        # One more than there are: where all rows are empty, the padding is still read from somewhere.
-        self.tokens = np.fromiter(itertools.chain(*rows, [0]), np.int32, int(self.lengths.sum()) + 1)
+        self.tokens = np.fromiter(itertools.chain(*rows), np.int32, int(self.lengths.sum()))
 
     def rows(self) -> list[np.ndarray]:
         """The rows again."""
@@ -76,15 +75,13 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
     """
     names = tuple(run_config.terms(config))
     questions = [row.question for row in rows]
-    decoder_side = config.objective.prefix == "decoder"
-    told = [text.told(tokenizer, config.objective.prefixes[name]) if decoder_side and name != run_config.ANSWER else []
-            for name in names]
-    inputs, targets, weights = [], [], []
+    asked = {name: run_config.asked_as(config.objective.prefix, name) for name in names}
+    encoded = {target: encode(tokenizer, questions, target, config) for target in dict.fromkeys(asked.values())}
+    told = [text.told(tokenizer, config.objective.prefixes[name]) if name != asked[name] else [] for name in names]
+    targets, weights = [], []
     report = {"questions": len(rows), "target_length": config.lengths.target, "terms": {}}
     for name, given in zip(names, told):
-        if not (decoder_side and inputs):
-            encoded, contexts_cut, limit = encode(tokenizer, questions, run_config.ANSWER if decoder_side else name, config)
-            inputs.append(encoded)
+        _, contexts_cut, limit = encoded[asked[name]]
         texts, weight = zip(*(_target(row, name) for row in rows))
         weight = np.array(weight, np.float32)
         written, cut = text.encode_targets(tokenizer, texts, config.lengths.target)
@@ -99,7 +96,7 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         }
     if not any(w.any() for w in weights):
         raise UserError(f"the corpus has no target for any of the terms {', '.join(names)}; choose other teachers")
-    return Tokens(inputs, targets, np.stack(weights), report, tuple(map(len, told)))
+    return Tokens([inputs for inputs, _, _ in encoded.values()], targets, np.stack(weights), report, tuple(map(len, told)))
 
 
 def _target(row: Row, name: str) -> tuple[str, float]:

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
@@ -143,33 +144,28 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     stop = _Stop()
     progress = Progress("train", config.steps, "steps", start=start)
     step = start
-    try:
-        with jax.set_mesh(mesh):
-            for step, (batch, counts) in _ahead(lambda s: _to_device(batches(s), mesh), start, config.steps):
-                state, out = compiled(state, batch)
-                step += 1
-                window.add(step, out, counts)
-                if step % config.log_every == 0 or step == config.steps:
-                    window.roll()
-                if jax.process_index() == 0:
-                    progress.update(step, window.note)
-                asked = stop.asked(step)
-                if step % config.checkpoint.every == 0 or step == config.steps or asked:
-                    window.flush()  # a loss that is not finite raises here, before it is saved
-                    best = None
-                    if not asked or step == config.steps:
-                        accuracy = validation(state["params"])
-                        log.write(step, validation_accuracy=accuracy, validation_questions=validation.count)
-                        say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
-                        best = {checkpoints.METRIC: accuracy}
-                    saved.save(step, state, best)
-                    window.restart()
-                if asked:
-                    break
-    finally:
-        stop.close()
-        saved.close()
-        log.close()
+    with jax.set_mesh(mesh), contextlib.closing(log), contextlib.closing(saved), contextlib.closing(stop):
+        for step, (batch, counts) in _ahead(lambda s: _to_device(batches(s), mesh), start, config.steps):
+            state, out = compiled(state, batch)
+            step += 1
+            window.add(step, out, counts)
+            if step % config.log_every == 0 or step == config.steps:
+                window.roll()
+            if jax.process_index() == 0:
+                progress.update(step, window.note)
+            asked = stop.asked(step)
+            if step % config.checkpoint.every == 0 or step == config.steps or asked:
+                window.flush()  # a loss that is not finite raises here, before it is saved
+                best = None
+                if not asked or step == config.steps:
+                    accuracy = validation(state["params"])
+                    log.write(step, validation_accuracy=accuracy, validation_questions=validation.count)
+                    say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
+                    best = {checkpoints.METRIC: accuracy}
+                saved.save(step, state, best)
+                window.restart()
+            if asked:
+                break
 
     #############################################################################################################
     # The end.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyllm_jax.student.packing import MULTIPLE, choose_room, place
+from tinyllm_jax.student.packing import MULTIPLE, by_length, choose_room, place
 
 CUTS = (0.5, 0.75, 0.9, 0.97)  # where the questions, ordered by length, may be parted into classes
 SAMPLE = 128  # questions on which a candidate shape is tried, in two batches at least
@@ -170,8 +170,7 @@ def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[
 def _by_length(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Questions ordered by the larger of their two length ranks, and the longest input and target up to each, rounded up."""
     longest = sizes.max(1)
-    ranks = longest.argsort(0, kind="stable").argsort(0, kind="stable")
-    order = ranks.max(1).argsort(kind="stable")
+    order = by_length(longest)
     return order, np.maximum.accumulate(-(-np.maximum(longest[order], 1) // MULTIPLE) * MULTIPLE)
 
 

@@ -38,9 +38,7 @@ def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, se
     def loss(trained: dict, frozen: dict, micro: dict, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         params = traverse_util.unflatten_dict(frozen | traverse_util.flatten_dict(trained, sep="/"), sep="/")
         dropout = key if config.dropout_rate else None
-        segments = model.Segments(micro["input_segments"], micro["target_segments"], micro["target_inputs"])
-        decoder_inputs = model.shift_right(micro["targets"], segments.targets)
-        hidden, kernel = model.hidden(config, params, micro["inputs"], decoder_inputs, segments, dropout)
+        hidden, kernel = model.hidden(config, params, micro, dropout)
         return objective.weighted_loss(hidden, kernel, micro)
 
     def step(state: State, batch: dict) -> tuple[State, dict]:

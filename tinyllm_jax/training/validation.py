@@ -36,13 +36,13 @@ class Validation:
         self.gold = np.array([question.gold for question in questions])
         shards = mesh.shape["data"] * mesh.shape["fsdp"]
         packed = packing.pack(inputs.rows(), choices, config.validation.batch_size, shards)
-        self.batches = [(sharding.to_global(b, mesh, P(("data", "fsdp"))), b["target_segments"]) for b in packed]
+        self.batches = [(batch, sharding.to_global(batch, mesh, P(("data", "fsdp")))) for batch in packed]
         self.score = jax.jit(functools.partial(decoding.score, student), out_shardings=NamedSharding(mesh, P()))
 
     def __call__(self, params: dict) -> float:
         """The accuracy, 0 to 1."""
-        scored = [(self.score(params, batch), segments) for batch, segments in self.batches]
+        scored = [(batch, self.score(params, there)) for batch, there in self.batches]
         sums = np.zeros(self.first[-1])
-        for logs, segments in scored:
-            np.add.at(sums, segments[segments > 0] - 1, np.asarray(logs)[segments > 0])
+        for batch, logs in scored:
+            packing.sum_targets(sums, batch, np.asarray(logs))
         return float(np.mean([s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]))
