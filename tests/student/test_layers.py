@@ -54,7 +54,7 @@ def test_self_attention_with_positions(twins):
     x = _x(config, 2)
     attention = _layer(config, params, "encoder", 0).self_attention
     bias = model._relative_bias(config, params["encoder"]["relative_bias"], x.shape[1], bidirectional=True)
-    ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(x)), bias)
+    ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(x)), True, bias)
     theirs, position_bias, _ = oracle.encoder.block[0].layer[0].SelfAttention(torch.tensor(x))
     close(bias, position_bias, 1e-5)
     close(ours, theirs, 1e-5)
@@ -64,12 +64,12 @@ def test_cross_attention_with_padding(twins):
     torch = pytest.importorskip("torch")
     config, params, oracle = twins
     x, encoded = _x(config, 3, 5), _x(config, 4, 9)
-    mask = np.zeros((2, 1, 1, 9), np.float32)
-    mask[1, ..., 4:] = layers.MASKED
+    mask = np.ones((2, 1, 1, 9), bool)
+    mask[1, ..., 4:] = False
     attention = _layer(config, params, "decoder", 1).cross_attention
     ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(encoded)), jnp.asarray(mask))
     theirs, *_ = oracle.decoder.block[1].layer[1].EncDecAttention(
-        torch.tensor(x), mask=torch.tensor(mask), key_value_states=torch.tensor(encoded))
+        torch.tensor(x), mask=torch.tensor(np.where(mask, 0, np.float32(-1e9))), key_value_states=torch.tensor(encoded))
     close(ours, theirs, 1e-5)
 
 

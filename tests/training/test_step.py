@@ -136,7 +136,7 @@ def test_lora_trains_alone():
     after = traverse_util.flatten_dict(after, sep="/")
     changed = {k for k in before if not np.array_equal(before[k], after[k])}
     assert changed == {k for k in before if "lora_" in k}
-    assert losses[-1] < losses[0]
+    assert sum(losses[3:]) < sum(losses[:3])  # the same questions again
     sharded, other, _ = run(student, (1, 4, 2), steps=6, params=jax.tree.map(np.asarray, params))
     np.testing.assert_allclose(sharded, losses, rtol=1e-5)
 

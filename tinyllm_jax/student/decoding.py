@@ -96,14 +96,14 @@ def _advance(config, params, cross, mask, state, forced, fewer):
     model = bind(config, params)
     layers = unstack(model.decoder.layers, config.num_decoder_layers)
     length = state["tokens"].shape[1]
-    bias = model.decoder.bias(length)
+    positions = model.decoder.positions(length)
 
     def goes_on(state):
         return (state["index"] < length) & (jnp.sum(~state["ended"]) > fewer)
 
     def step(state):
         index = state["index"]
-        position = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
+        position = jax.lax.dynamic_slice_in_dim(positions, index, 1, axis=2)
         x, past = model.decoder.step(layers, model.embed(state["token"][:, None]), position, cross, mask, state["past"], index)
         token = jnp.argmax(model.logits(x[:, 0]), axis=-1).astype(jnp.int32)
         token = jnp.where(state["ended"], PAD_ID, jnp.where(forced[index] >= 0, forced[index], token))

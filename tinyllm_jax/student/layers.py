@@ -14,11 +14,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import StudentConfig
 
-MASKED = -1e9  # added to the score of what may not be attended to; finite, so that a row of padding has no NaN
+MASKED = -1e9  # the score of what may not be attended to; finite, so that a row of padding has no NaN
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -77,6 +78,24 @@ def relative_buckets(relative: jax.Array, bidirectional: bool, num_buckets: int,
     return offset + jnp.where(distance < exact, distance, far)
 
 
+@jax.custom_vjp
+def add_positions(scores: jax.Array, positions: jax.Array) -> jax.Array:
+    """Scores (B, H, Lq, Lk) plus positions (S, H, Lq, Lk), float32: S copies, each for B/S rows.
+
+    A copy's gradient is a sum over its rows, here a product with ones: XLA's CPU backend takes 20 times as long over the sum.
+    """
+    by_copy = scores.reshape(len(positions), -1, *scores.shape[1:])
+    return (by_copy + positions[:, None]).reshape(scores.shape)
+
+
+def _add_positions_backward(copies: int, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    by_copy = d.reshape(copies, -1, *d.shape[1:])
+    return d, jnp.einsum("b,sbhqk->shqk", jnp.ones(by_copy.shape[1]), by_copy, precision="highest")
+
+
+add_positions.defvjp(lambda scores, positions: (add_positions(scores, positions), len(positions)), _add_positions_backward)
+
+
 def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> nnx.Module:
     """`num` modules made by `make`, as one whose parameters have a leading axis of `num`."""
     return nnx.vmap(lambda key: make(nnx.Rngs(params=key)))(jax.random.split(rngs.params(), num))
@@ -85,8 +104,8 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> n
 def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, keys) -> jax.Array:
     """Runs `x = body(layer, x, keys)` over stacked layers: compiled once, whatever the depth.
 
-    Only the results of products with kernels are kept for the backward pass; what lies between (norms, gates, softmax,
-    dropout) is computed again, which costs less than to write it for every layer and read it back.
+    Only the results of products with kernels and of attention are kept for the backward pass; what lies between (norms,
+    gates, scores, dropout) is computed again, which costs less than to write it for every layer and read it back.
 
     Args:
       config: `remat` keeps nothing but the carry, and recomputes the body's products too.
@@ -104,7 +123,8 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
         return body(nnx.merge(graph, slices[0]), partition.rows(x), slices[1]), None
 
     # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not needed.
-    policy = None if config.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policy = None if config.remat else jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names("attention"))
     step = jax.checkpoint(step, prevent_cse=False, policy=policy)
     return jax.lax.scan(step, x, (state, keys))[0]
 
@@ -170,19 +190,30 @@ class Attention(nnx.Module):
         """The keys and the values of (B, L, d_model): two of (B, H, L, D), so that a cache is read as it lies."""
         return self._split(self.k(x)).swapaxes(1, 2), self._split(self.v(x)).swapaxes(1, 2)
 
-    def __call__(self, x, keys, values, bias, key=None) -> jax.Array:
+    def __call__(self, x, keys, values, mask, positions=None, key=None) -> jax.Array:
         """(B, Lq, d_model) to the same.
+
+        The weights are divided by their sum after the product with the values, on D columns and not on Lk. So no pass over
+        the scores needs another's result but for their maximum, and the gradient of the sum comes from the product too
+        (as in FlashAttention, arXiv 2205.14135).
 
         Args:
           x: queries, (B, Lq, d_model).
           keys: (B, H, Lk, D).
           values: (B, H, Lk, D).
-          bias: float32, broadcastable to (B, H, Lq, Lk): positions and mask, added to the scores.
+          mask: bool, broadcastable to (B, 1, Lq, Lk): what may be attended to. Apart from the positions, so that nothing of
+            the size of all scores is read, or in the backward pass summed, for every layer.
+          positions: float32 (S, H, Lq, Lk), added to the scores (see `add_positions`); None for none.
           key: a dropout key, or None.
         """
         scores = jnp.einsum("bqhd,bhkd->bhqk", self._split(self.q(x)), keys, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores + bias, axis=-1).astype(x.dtype)
-        y = jnp.einsum("bhqk,bhkd->bqhd", dropout(weights, self.dropout_rate, key), values)
+        scores = jnp.where(mask, scores if positions is None else add_positions(scores, positions), MASKED)
+        highest = checkpoint_name(jax.lax.stop_gradient(scores.max(-1, keepdims=True)), "attention")
+        weights = jnp.exp(scores - highest)
+        total = checkpoint_name(weights.sum(-1), "attention")
+        weights = dropout(weights.astype(x.dtype), self.dropout_rate, key)
+        y = checkpoint_name(jnp.einsum("bhqk,bhkd->bqhd", weights, values), "attention")
+        y = (y / total.swapaxes(1, 2)[..., None]).astype(x.dtype)
         return self.o(y.reshape(*y.shape[:2], -1))
 
 
@@ -212,10 +243,10 @@ class EncoderLayer(nnx.Module):
         self.self_attention_norm, self.self_attention = RMSNorm(config), Attention(config, rngs)
         self.feed_forward_norm, self.feed_forward = RMSNorm(config), FeedForward(config, rngs)
 
-    def __call__(self, x: jax.Array, bias: jax.Array, keys=(None,) * DROPOUTS) -> jax.Array:
-        """(B, L, d_model) to the same; `bias` as in `Attention`, `keys` one per dropout."""
+    def __call__(self, x, mask, positions, keys=(None,) * DROPOUTS) -> jax.Array:
+        """(B, L, d_model) to the same; `mask` and `positions` as in `Attention`, `keys` one per dropout."""
         y = self.self_attention_norm(x)
-        y = self.self_attention(y, *self.self_attention.keys_values(y), bias, keys[0])
+        y = self.self_attention(y, *self.self_attention.keys_values(y), mask, positions, keys[0])
         x += dropout(y, self.dropout_rate, keys[1])
         y = self.feed_forward(self.feed_forward_norm(x), keys[2])
         return x + dropout(y, self.dropout_rate, keys[3])
@@ -232,15 +263,16 @@ class DecoderLayer(nnx.Module):
         self.cross_attention_norm, self.cross_attention = RMSNorm(config), Attention(config, rngs)
         self.feed_forward_norm, self.feed_forward = RMSNorm(config), FeedForward(config, rngs)
 
-    def __call__(self, x, bias, cross, cross_bias, keys=(None,) * DROPOUTS, past=None, index=0):
+    def __call__(self, x, mask, positions, cross, cross_mask, keys=(None,) * DROPOUTS, past=None, index=0):
         """One decoder layer, over whole targets or over the next token of each.
 
         Args:
           x: (N, L, d_model). N may be a multiple of B: then rows are grouped by question, and the targets of one
             question read its keys and values in place (cross-attention knows no target positions).
-          bias: float32, broadcastable to (N, H, L, Lk): positions and causal mask of self-attention.
+          mask: bool, broadcastable to (N, 1, L, Lk): what self-attention may attend to.
+          positions: float32 (S, H, L, Lk), self-attention's.
           cross: the encoded question's keys and values, two of (B, H, Le, D).
-          cross_bias: float32, (B, 1, 1 or L*N/B, Le): what of the question may be attended to.
+          cross_mask: bool, (B, 1, 1 or L*N/B, Le): what of the question may be attended to.
           keys: dropout keys, one per dropout, or Nones.
           past: when decoding, self-attention's keys and values so far, two of (N, H, Lk, D).
           index: the position in `past` of the first token of `x`.
@@ -252,10 +284,10 @@ class DecoderLayer(nnx.Module):
         seen = self.self_attention.keys_values(y)
         if past is not None:
             seen = tuple(jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2) for old, now in zip(past, seen))
-        y = self.self_attention(y, *seen, bias, keys[0])
+        y = self.self_attention(y, *seen, mask, positions, keys[0])
         x += dropout(y, self.dropout_rate, keys[1])
         y = self.cross_attention_norm(x).reshape(cross[0].shape[0], -1, x.shape[-1])
-        y = self.cross_attention(y, *cross, cross_bias, keys[2]).reshape(x.shape)
+        y = self.cross_attention(y, *cross, cross_mask, key=keys[2]).reshape(x.shape)
         x += dropout(y, self.dropout_rate, keys[3])
         y = self.feed_forward(self.feed_forward_norm(x), keys[4])
         return x + dropout(y, self.dropout_rate, keys[5]), seen

@@ -17,7 +17,7 @@ from flax import nnx
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
 from tinyllm_jax.student.layers import (
-    MASKED, DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack, unstack)
+    DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack, unstack)
 
 
 class Encoder(nnx.Module):
@@ -30,13 +30,13 @@ class Encoder(nnx.Module):
         self.final_norm = RMSNorm(config)
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Embedded questions (B, Le, d_model) to the same; `mask` is (B, 1, 1 or Le, Le), 0 or `MASKED`."""
+        """Embedded questions (B, Le, d_model) to the same; `mask` is bool, (B, 1, 1 or Le, Le)."""
         config = self.config
         first, middle, last = split_key(key, 3)
-        bias = mask + _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
+        positions = _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
 
         def body(layer, x, keys):
-            return layer(x, bias, keys)
+            return layer(x, mask, positions, keys)
 
         x = dropout(x, config.dropout_rate, first)
         x = scan(config, self.layers, body, x, split_key(middle, EncoderLayer.DROPOUTS, config.num_layers))
@@ -52,10 +52,9 @@ class Decoder(nnx.Module):
         self.layers = stack(lambda rngs: DecoderLayer(config, rngs), config.num_decoder_layers, rngs)
         self.final_norm = RMSNorm(config)
 
-    def bias(self, length: int) -> jax.Array:
-        """Positions and causal mask of self-attention over `length` tokens, float32 (1, H, length, length)."""
-        causal = jnp.where(jnp.tri(length, dtype=bool), 0.0, MASKED)
-        return causal + _relative_bias(self.config, self.relative_bias[...], length, bidirectional=False)
+    def positions(self, length: int) -> jax.Array:
+        """The relative positions' bias of self-attention over `length` tokens, float32 (S, H, length, length)."""
+        return _relative_bias(self.config, self.relative_bias[...], length, bidirectional=False)
 
     def __call__(self, x, encoded, mask, key=None, own_mask=None) -> jax.Array:
         """Embedded targets over encoded questions.
@@ -63,19 +62,20 @@ class Decoder(nnx.Module):
         Args:
           x: (N, Ld, d_model).
           encoded: (B, Le, d_model).
-          mask: of the questions, (B, 1, 1 or Ld, Le), 0 or `MASKED`.
+          mask: bool, of the questions, (B, 1, 1 or Ld, Le).
           key: a dropout key, or None.
-          own_mask: of the targets among themselves, (N, 1, Ld, Ld), beside that they are causal; None for none.
+          own_mask: bool, of the targets among themselves, (N, 1, Ld, Ld), beside that they are causal; None for none.
 
         Returns:
           (N, Ld, d_model).
         """
-        config, bias = self.config, self.bias(x.shape[1])
-        bias = bias if own_mask is None else bias + own_mask
+        config, positions = self.config, self.positions(x.shape[1])
+        own = jnp.tri(x.shape[1], dtype=bool)[None, None]
+        own = own if own_mask is None else own & own_mask
         first, middle, last = split_key(key, 3)
 
         def body(layer, x, keys):
-            return layer(x, bias, layer.cross_attention.keys_values(encoded), mask, keys)[0]
+            return layer(x, own, positions, layer.cross_attention.keys_values(encoded), mask, keys)[0]
 
         x = dropout(x, config.dropout_rate, first)
         keys = split_key(middle, DecoderLayer.DROPOUTS, config.num_decoder_layers)
@@ -86,24 +86,24 @@ class Decoder(nnx.Module):
         """Each layer's cross-attention keys and values, two of (B, H, Le, D): computed once to decode."""
         return [layer.cross_attention.keys_values(encoded) for layer in unstack(self.layers, self.config.num_decoder_layers)]
 
-    def step(self, layers, x, bias, cross, mask, past, index) -> tuple[jax.Array, list]:
+    def step(self, layers, x, positions, cross, mask, past, index) -> tuple[jax.Array, list]:
         """The next token of each row.
 
         Args:
           layers: `unstack`ed by the caller, outside of its loop.
           x: embedded, (N, 1, d_model); N is B, or a multiple of it, as in `decode`.
-          bias: this position's row of `bias(Lk)`, (1, H, 1, Lk).
+          positions: this position's row of `positions(Lk)`, (S, H, 1, Lk).
           cross: as `cross` returns it.
-          mask: (B, 1, N/B, Le).
+          mask: bool, (B, 1, N/B, Le).
           past: each layer's keys and values so far, two of (N, H, Lk, D).
           index: the position of the token, a scalar.
 
         Returns:
           (N, 1, d_model) after the last norm, and `past` with this token in it.
         """
-        seen = []
+        seen, written = [], jnp.arange(positions.shape[-1]) <= index
         for layer, asked, old in zip(layers, cross, past):
-            x, new = layer(x, bias, asked, mask, past=old, index=index)
+            x, new = layer(x, written, positions, asked, mask, past=old, index=index)
             seen.append(new)
         return self.final_norm(x), seen
 
@@ -143,11 +143,15 @@ def _relative_table(config: StudentConfig, rngs: nnx.Rngs) -> nnx.Param:
 
 
 def _relative_bias(config: StudentConfig, table: jax.Array, length: int, bidirectional: bool) -> jax.Array:
-    """float32 (1, H, length, length): the table's value for each pair of query and key."""
+    """float32 (S, H, length, length): the table's value for each pair of query and key, S times, once for each shard of the rows.
+
+    So a shard sums its own rows' gradient over all layers, and the shards' sums meet once.
+    """
     position = jnp.arange(length)
     buckets = relative_buckets(position[None, :] - position[:, None], bidirectional,
                                config.relative_attention_num_buckets, config.relative_attention_max_distance)
-    return table[buckets].transpose(2, 0, 1)[None]
+    found = table[buckets].transpose(2, 0, 1)
+    return partition.rows(jnp.broadcast_to(found, (partition.shards(), *found.shape)))
 
 
 @functools.lru_cache(maxsize=None)
@@ -163,8 +167,8 @@ def bind(config: StudentConfig, params: dict) -> T5:
 
 
 def question_mask(inputs: jax.Array) -> jax.Array:
-    """(B, Le) ids to float32 (B, 1, 1, Le): 0 where there is a token, `MASKED` where there is padding."""
-    return jnp.where(inputs == PAD_ID, MASKED, 0.0)[:, None, None, :]
+    """(B, Le) ids to bool (B, 1, 1, Le): whether there is a token, and no padding."""
+    return (inputs != PAD_ID)[:, None, None, :]
 
 
 def param_shapes(config: StudentConfig) -> dict:
@@ -182,8 +186,8 @@ def init_params(config: StudentConfig, key: jax.Array) -> dict:
 
 
 def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """Segment ids (B, Lq) and (B, Lk) to float32 (B, 1, Lq, Lk): 0 within a segment, `MASKED` elsewhere."""
-    return jnp.where(queries[:, None, :, None] == keys[:, None, None, :], 0.0, MASKED)
+    """Segment ids (B, Lq) and (B, Lk) to bool (B, 1, Lq, Lk): whether both are of one segment."""
+    return queries[:, None, :, None] == keys[:, None, None, :]
 
 
 def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None,
