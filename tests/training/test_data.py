@@ -150,15 +150,15 @@ def test_packed_shapes_pad_less_than_boxes(seed):
     ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
     tokens = data.Tokens([ragged(inputs)] * 2, [ragged(answers), ragged(rationales)], np.ones((2, 512), np.float32), {})
     packed, boxes = (data.Batches(tokens, [1.0, 1.0], 32, seed, packed=p).useful_tokens() for p in (True, False))
-    assert min(packed["input"], packed["target"]) > 0.8 > boxes["both"]
+    assert min(packed["input"], packed["target"]) > 0.83 > boxes["both"]
 
 
 def test_every_unit_is_placed_where_it_fits():
     sizes = np.random.default_rng(0).integers(1, 41, (5, 30, 2))
-    row, offset, used = packing.place(sizes, (64, 48))
-    for b in range(5):
-        taken = np.zeros((used[b], 2, 64), int)
-        for r, at, size in zip(row[b], offset[b], sizes[b]):
+    for units in sizes:
+        row, offset, used = packing.place(units, (64, 48))
+        taken = np.zeros((used, 2, 64), int)
+        for r, at, size in zip(row, offset, units):
             for side, room in ((0, 64), (1, 48)):
                 assert at[side] + size[side] <= room
                 taken[r, side, at[side]:at[side] + size[side]] += 1
@@ -167,7 +167,7 @@ def test_every_unit_is_placed_where_it_fits():
 
 def test_deal_balances_both_sides():
     sizes = np.random.default_rng(0).integers(1, 100, (320, 2))
-    totals = sizes[plan.deal(np.arange(320), sizes, 16)].sum(1)
+    totals = sizes[plan.deal(np.arange(320), sizes, 16, np.random.default_rng(1))].sum(1)
     plain = sizes.reshape(20, 16, 2).sum(1)
     assert (np.ptp(totals, axis=0) < np.ptp(plain, axis=0) / 3).all()
 

@@ -17,6 +17,9 @@ MULTIPLE = 8  # a row's lengths are multiples of this
 DECODER_TOKEN, PAIR = 1.7, 0.0015
 PARTS = (7 / 8, 1)  # where `pack` parts the units, ordered by length: the long tail has rows of its own
 SAMPLE = 128  # units on which row lengths are tried
+ROOMS, FULLEST = 64, 1.03  # row lengths that are tried at most; rows are not filled better than that
+CANDIDATES = 96  # units that are looked at, by pairs, to complete a row
+TRIES = 8  # orders of a batch's units that are tried
 MOST = 32768  # positions of a side that a batch of `pack` has at most, for the memory of long sequences
 
 
@@ -46,15 +49,15 @@ def pack(inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[Sequence[in
         sample = part[np.linspace(0, len(part) - 1, min(SAMPLE, len(part))).astype(int)]
         step = np.array([MULTIPLE, min(MULTIPLE, sizes[:, 1].max())])
         longest = -(-sizes[part].max(0) // step) * step
-        _, room = choose_room(sizes[sample][None], longest, step)
-        row, offset, used = place(sizes[part][None], room)
-        rows = max(1, min(-(-used[0] * count // len(part)), MOST // max(room)))
-        rows = -(-used[0] // -(-used[0] // rows))  # as full as the others, the last batch too
+        _, room = choose_room([sizes[sample]], longest, step)
+        row, offset, used = place(sizes[part], room)
+        rows = max(1, min(-(-used * count // len(part)), MOST // max(room)))
+        rows = -(-used // -(-used // rows))  # as full as the others, the last batch too
         rows = -(-rows // multiple) * multiple
-        total = -(-used[0] // rows) * rows
+        total = -(-used // rows) * rows
         tables = {name: np.zeros((total, room[side]), np.int32) for name, side in (
             ("inputs", 0), ("input_segments", 0), ("targets", 1), ("target_segments", 1), ("target_inputs", 1))}
-        for i, r, (at, to) in zip(part, row[0], offset[0]):
+        for i, r, (at, to) in zip(part, row, offset):
             tables["inputs"][r, at:at + len(inputs[i])] = inputs[i]
             tables["input_segments"][r, at:at + len(inputs[i])] = i + 1
             for n, ids in enumerate(targets[i]):
@@ -76,73 +79,77 @@ def by_length(lengths: np.ndarray) -> np.ndarray:
     return lengths.argsort(0, kind="stable").argsort(0, kind="stable").max(1).argsort(kind="stable")
 
 
-def place(sizes: np.ndarray, room: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Packs each batch's units into rows: the largest first, each into the row whose free room is most like it in shape.
-
-    Vector packing by the cosine between a unit and the free room (after Panigrahy et al., "Heuristics for vector bin
-    packing", 2011): a unit with much to decode goes where much room to decode is left.
+def place(sizes: np.ndarray, room: tuple[int, int], rows: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    """Packs units into rows, one row after the other: the largest unit left, then those one or two that fill it best, again and
+    again until none fits (bin completion, after Martello and Toth, "Knapsack Problems", 1990, here in two dimensions).
 
     Args:
-      sizes: (batches, units, 2), the units' tokens; one without a target takes no place.
+      sizes: (units, 2), the units' tokens; one without a target takes no place.
       room: a row's tokens on both sides; every unit fits.
+      rows: with more rows than that, other orders are tried, at most `TRIES`; 0: the first is taken.
 
     Returns:
-      Each unit's row (batches, units), its offsets in it (batches, units, 2), and the rows that each batch needs.
+      Each unit's row (units,), its offsets in it (units, 2), and the number of rows.
     """
-    batches, units, _ = sizes.shape
-    sizes = np.where(sizes[..., 1:] > 0, sizes, 0)
-    share = sizes / np.array(room)
-    order = (-share.max(-1)).argsort(1, kind="stable")
-    free = np.broadcast_to(np.array(room), (batches, units, 2)).copy()
-    row, offset = np.zeros((batches, units), np.int64), np.zeros((batches, units, 2), np.int64)
-    every, used = np.arange(batches), np.zeros(batches, np.int64)
-    for unit in order.T:
-        size, open_rows = sizes[every, unit], used.max(initial=0) + 1
-        left = free[:, :open_rows]
-        left_share = left / np.array(room)
-        alike = (left_share * share[every, unit][:, None]).sum(-1) / np.maximum(np.linalg.norm(left_share, axis=-1), 1e-9)
-        alike -= 10 * (np.arange(open_rows) >= used[:, None])  # a new row, only where no other will do
-        best = np.where((left >= size[:, None]).all(-1), alike, -np.inf).argmax(1)
-        best = np.where(size[:, 1] > 0, best, 0)
-        row[every, unit], offset[every, unit] = best, np.array(room) - free[every, best]
-        free[every, best] -= size
-        used = np.maximum(used, np.where(size[:, 1] > 0, best + 1, 0))
-    return row, offset, used
+    has = np.flatnonzero(sizes[:, 1] > 0)
+    share = sizes[has] / np.array(room)
+    noise, best = np.random.Generator(np.random.Philox(key=len(has))), None
+    for attempt in range(TRIES if rows and len(has) else 1):
+        key = share.max(1, initial=0) * (1 + (0.05 if attempt else 0) * noise.standard_normal(len(has)))
+        packed = _fill(share, (-key).argsort(kind="stable"))
+        best = packed if best is None or len(packed) < len(best) else best
+        if len(best) <= rows:
+            break
+    row, offset = np.zeros(len(sizes), np.int64), np.zeros(sizes.shape, np.int64)
+    for number, members in enumerate(best):
+        at = has[members]
+        row[at], offset[at] = number, sizes[at].cumsum(0) - sizes[at]
+    return row, offset, len(best)
 
 
-def choose_room(units: np.ndarray, longest: np.ndarray, step=(MULTIPLE, MULTIPLE)) -> tuple[float, tuple[int, int]]:
-    """The least cost of a batch, and its row lengths: the best of a grid, and then of its neighbours.
+def _fill(share: np.ndarray, left: np.ndarray) -> list[list[int]]:
+    """The rows' units; `share` (units, 2) is what each takes of a row, `left` the order in which rows are begun."""
+    heavy, rows = share.sum(0) / max(share.sum(), 1e-9), []
+    while len(left):
+        members, free, left = [left[0]], 1 + 1e-9 - share[left[0]], left[1:]
+        while len(left) and len(fits := np.flatnonzero((share[left] <= free).all(1))):
+            if len(fits) > CANDIDATES:
+                fits = fits[np.linspace(0, len(fits) - 1, CANDIDATES).astype(int)]
+            after = free - share[left[fits]]
+            one = after**2 @ heavy
+            both = after[:, None] - share[left[fits]]
+            two = np.where((both >= 0).all(-1), both**2 @ heavy, np.inf)
+            np.fill_diagonal(two, np.inf)
+            pair = np.unravel_index(two.argmin(), two.shape)
+            taken = fits[[one.argmin()]] if one.min() <= two[pair] else fits[list(pair)]
+            members += left[taken].tolist()
+            free = free - share[left[taken]].sum(0)
+            left = np.delete(left, taken)
+        rows.append(members)
+    return rows
+
+
+def choose_room(batches: Sequence[np.ndarray], longest: np.ndarray, step=(MULTIPLE, MULTIPLE)) -> tuple[float, tuple[int, int]]:
+    """The least cost of a batch, and its row lengths: those that would be cheapest without any padding are tried first.
 
     Args:
-      units: (batches, units, 2), batches to try lengths on.
-      longest: of both sides: the least lengths. A multiple of `step`, as all lengths are.
+      batches: (units, 2) each, to try lengths on.
+      longest: of both sides: the least lengths; the most are four times that. A multiple of `step`, as all lengths are.
       step: of both sides.
     """
-    tokens = (units * (units[..., 1:] > 0)).sum(1).max(0)
-
-    def price(room):
-        return room[0] + DECODER_TOKEN * room[1] + PAIR * (room[0] ** 2 + room[1] ** 2 + room[0] * room[1])
-
-    best, tried = (np.inf, None), set()
-
-    def look(room):
-        nonlocal best
-        if room in tried or min(np.array(room) - longest) < 0:
-            return
-        tried.add(room)
-        if price(room) * max(1, *-(-tokens // room)) < best[0]:
-            best = min(best, (price(room) * int(place(units, room)[2].max()), room))
-
-    for room in itertools.product(*map(_lengths, longest, step)):
-        look(room)
-    at = None
-    while at != best[1]:
-        at = best[1]
-        for more in itertools.product((-2, -1, 0, 1, 2), repeat=2):
-            look((at[0] + int(step[0]) * more[0], at[1] + int(step[1]) * more[1]))
+    tokens = np.array([(units * (units[:, 1:] > 0)).sum(0) for units in batches]).max(0)
+    rooms = np.array(list(itertools.product(*(range(int(n), 4 * int(n) + 1, int(s)) for n, s in zip(longest, step)))))
+    price = rooms @ (1, DECODER_TOKEN) + PAIR * ((rooms**2).sum(1) + rooms.prod(1))
+    bound = price * np.maximum(np.ceil(tokens / rooms).max(1), 1)
+    best = np.inf, None
+    for at in bound.argsort(kind="stable")[:ROOMS]:
+        if FULLEST * bound[at] >= best[0]:
+            break
+        room, rows = tuple(rooms[at].tolist()), 0
+        for units in batches:
+            rows = max(rows, place(units, room)[2])
+            if price[at] * rows >= best[0]:
+                break
+        else:
+            best = float(price[at] * rows), room
     return best
-
-
-def _lengths(longest: int, step: int) -> list[int]:
-    """Row lengths to try for units of at most `longest` tokens."""
-    return sorted({int(-(-x // step) * step) for x in longest * np.array([1, 1.2, 1.5, 1.9, 2.4, 3, 4])})

@@ -109,8 +109,8 @@ def _target(row: Row, name: str) -> tuple[str, float]:
 class Batches:
     """`batches(step)` is the batch of that step: a pure function of the seed and the step.
 
-    Every epoch visits each question exactly once. The last batch of an epoch is filled up with no questions, which weigh
-    nothing. The global batch does not depend on the number of processes or devices, but for the empty rows that fill its
+    Every epoch visits each question exactly once. Where they do not fill the last batch, some batches have a question less,
+    and empty room for it. The global batch does not depend on the number of processes or devices, but for the empty rows that fill its
     shape up to a multiple of `multiple`.
 
     Args:

@@ -1,7 +1,7 @@
 """Which questions share a batch, and where in its rows each of their sequences goes.
 
-A row of a batch holds one unit (see `student.packing`), or, packed, as many as fit. Every batch has exactly `batch_size`
-questions and one of a few static shapes, so that a run compiles a handful of steps and never again.
+A row of a batch holds one unit (see `student.packing`), or, packed, as many as fit. Every batch has `batch_size` questions (but
+for what the last ones lack) and one of a few static shapes, so that a run compiles a handful of steps and never again.
 """
 
 import dataclasses
@@ -15,6 +15,10 @@ from tinyllm_jax.student.packing import MULTIPLE, by_length, choose_room, place
 
 CUTS = (0.5, 0.75, 0.9, 0.97)  # where the questions, ordered by length, may be parted into classes
 SAMPLE = 128  # questions on which a candidate shape is tried, in two batches at least
+EPOCHS, MOST = 4, 128  # a class's number of rows is chosen by so many of its batches, from so many epochs
+UNFIT = 0.02  # the share of them that may need more; such a batch swaps a question with another, at most `SWAPS` times
+SWAPS = 256
+DRAWS = 10  # shuffles of an epoch that are tried at most
 
 
 class Shape(NamedTuple):
@@ -58,56 +62,84 @@ class Plan:
         self.sizes, self.batch_size, self.seed, self.packed, self.multiple = sizes, batch_size, seed, packed, multiple
         choose = functools.partial(choose_packed, batch_size=batch_size) if packed else choose_boxes
         self.boxes, self.box = choose(sizes, shapes)
-        self.rows = [1] * len(self.boxes)
-        for epoch in range(3 if packed else 1):
-            _, box, _, _, used = self._arrange(epoch, 0)
-            self.rows = [max([r, *used[box == k]]) for k, r in enumerate(self.rows)]
+        up = lambda rows: -(-int(rows) // multiple) * multiple
+        self.rows = [up(batch_size * sizes.shape[1])] * len(self.boxes)
+        if packed:
+            index, box = (np.concatenate(each) for each in zip(*(self._deal(epoch)[:2] for epoch in range(EPOCHS))))
+            self.rows = [up(self._rows(index[box == k][:MOST], room)) for k, room in enumerate(self.boxes)]
+
+    def _units(self, index: np.ndarray) -> np.ndarray:
+        """A batch's units' sizes, (batch_size * units, 2); 0 where there is no question."""
+        return np.where((index >= 0)[:, None, None], self.sizes[index], 0).reshape(-1, 2)
+
+    def _rows(self, batches: np.ndarray, room: tuple[int, int]) -> int:
+        """The fewest rows that all but `UNFIT` of the batches can be packed into."""
+        units = [self._units(index) for index in batches]
+        rows = int(np.median([place(some, room)[2] for some in units])) if units else 1
+        while sum(place(some, room, rows)[2] > rows for some in units) > UNFIT * len(units):
+            rows += 1
+        return rows
 
     def __call__(self, epoch: int) -> list[Batch]:
         """The epoch's batches: each question once, in random order."""
+        if not self.packed:
+            index, box, _ = self._deal(epoch)
+            row = np.arange(self.batch_size * self.sizes.shape[1])
+            offset = np.zeros((len(row), 2), np.int64)
+            return [Batch(i, Shape(self.rows[k], *self.boxes[k]), row, offset) for i, k in zip(index, box)]
         # A shuffle that needs more rows than the shapes have is drawn again; in the end a batch may get more rows than that.
-        for attempt in range(10):
-            index, box, row, offset, used = self._arrange(epoch, attempt)
-            if all(used <= np.array(self.rows)[box]):
+        for attempt in range(DRAWS):
+            index, box, rng = self._deal(epoch, attempt)
+            packed = [place(self._units(i), self.boxes[k], self.rows[k]) for i, k in zip(index, box)]
+            over = [at for at, k in enumerate(box) if packed[at][2] > self.rows[k]]
+            if all([self._swap(at, index, box, packed, rng) for at in over]):
                 break
-        rows = -(-np.maximum(used, np.array(self.rows)[box]) // self.multiple) * self.multiple
-        return [Batch(i, Shape(int(r), *self.boxes[b]), where, at) for i, r, b, where, at in zip(index, rows, box, row, offset)]
+        rows = [max(self.rows[k], -(-used // self.multiple) * self.multiple) for k, (_, _, used) in zip(box, packed)]
+        return [Batch(i, Shape(r, *self.boxes[k]), row, offset) for i, k, r, (row, offset, _) in zip(index, box, rows, packed)]
 
-    def _arrange(self, epoch: int, attempt: int):
-        """One shuffle: the batches' questions, their boxes, their units' rows and offsets, and the rows each needs."""
+    def _swap(self, at: int, index: np.ndarray, box: np.ndarray, packed: list, rng: np.random.Generator) -> bool:
+        """Exchanges a question of batch `at` for one of another batch of its class, until both fit, in place; whether they do."""
+        room, rows = self.boxes[box[at]], self.rows[box[at]]
+        others = np.flatnonzero((box == box[at]) & (np.arange(len(box)) != at))
+        for _ in range(SWAPS if len(others) else 0):
+            other, ours, theirs = rng.choice(others), rng.integers(self.batch_size), rng.integers(self.batch_size)
+            index[at, ours], index[other, theirs] = index[other, theirs], index[at, ours]
+            both = [place(self._units(index[b]), room) for b in (at, other)]
+            if all(used <= rows for _, _, used in both):
+                packed[at], packed[other] = both
+                return True
+            index[at, ours], index[other, theirs] = index[other, theirs], index[at, ours]
+        return False
+
+    def _deal(self, epoch: int, attempt: int = 0) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """The batches' questions and their boxes, shuffled, and the epoch's source of random numbers."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch + (attempt << 32)]))
+        totals = np.concatenate([self.sizes.sum(1), [[0, 0]]])  # of no question, -1, too
         order, carried, dealt, boxes = rng.permutation(len(self.sizes)), np.zeros(0, np.int64), [], []
         for k in range(len(self.boxes)):
             # What does not fill a batch goes up to the next class, whose rows hold it; only the last one is filled up.
             pool = np.concatenate([carried, order[self.box[order] == k]])
+            if k == len(self.boxes) - 1:
+                pool = np.concatenate([pool, np.full(-len(pool) % self.batch_size, -1)])
             whole = len(pool) // self.batch_size * self.batch_size
-            dealt.append(deal(pool[:whole], self.sizes.sum(1), self.batch_size))
+            dealt.append(deal(pool[:whole], totals, self.batch_size, rng))
             boxes += [k] * len(dealt[-1])
             carried = pool[whole:]
-        if len(carried):
-            dealt.append(np.concatenate([carried, np.full(self.batch_size - len(carried), -1)])[None])
-            boxes.append(len(self.boxes) - 1)
-        index, box = np.concatenate(dealt), np.array(boxes)
-        shuffle = rng.permutation(len(index))
-        index, box = index[shuffle], box[shuffle]
-        sizes = np.where((index >= 0)[..., None, None], self.sizes[index], 0).reshape(len(index), -1, 2)
-        row, offset = np.zeros(sizes.shape[:2], np.int64), np.zeros(sizes.shape, np.int64)
-        used = np.zeros(len(index), np.int64)
-        for k, room in enumerate(self.boxes):
-            at = box == k
-            row[at], offset[at], used[at] = place(sizes[at], room) if self.packed else _one_a_row(sizes[at])
-        return index, box, row, offset, used
+        shuffle = rng.permutation(len(boxes))
+        return np.concatenate(dealt)[shuffle], np.array(boxes)[shuffle], rng
 
 
-def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int) -> np.ndarray:
-    """Parts the questions of `pool` into batches of about equal numbers of tokens on both sides, (batches, batch_size).
+def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Parts the questions of `pool` into batches that are much alike, (batches, batch_size).
 
-    Each round gives every batch one question of the next `batches` of the pool: the larger to those that have less so far,
-    in turn by the total and by the difference of the sides.
+    The pool's questions, by length, are parted into `batch_size` strata, and each batch gets one of each: the larger go to the
+    batches that have less so far, in turn by the total and by the difference of the sides.
     """
     count = len(pool) // batch_size
     if not count:
         return np.zeros((0, batch_size), np.int64)
+    strata = pool[by_length(sizes[pool])].reshape(batch_size, count)
+    pool = rng.permuted(rng.permutation(strata), axis=1).reshape(-1)
     share = sizes[pool] / np.maximum(sizes[pool].mean(0), 1)
     measures = np.stack([share.sum(1), share[:, 0] - share[:, 1]])
     load, rounds = np.zeros((2, count)), []
@@ -118,12 +150,6 @@ def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int) -> np.ndarray:
         load += measures[:, given]
         rounds.append(pool[given])
     return np.stack(rounds, 1)
-
-
-def _one_a_row(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    batches, units, _ = sizes.shape
-    return (np.broadcast_to(np.arange(units), (batches, units)), np.zeros(sizes.shape, np.int64),
-            np.full(batches, units))
 
 
 def choose_boxes(sizes: np.ndarray, count: int) -> tuple[list[tuple[int, int]], np.ndarray]:
@@ -159,9 +185,8 @@ def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[
     for i, j in itertools.combinations(range(len(cuts)), 2):
         part = order[cuts[i]:cuts[j]]
         size = min(batch_size, len(part))
-        batches = deal(rng.permutation(part)[:len(part) // size * size], sizes.sum(1), size)[:max(2, SAMPLE // size)]
-        units = sizes[batches].reshape(len(batches), -1, 2)
-        cost, room = choose_room(units, upto[cuts[j] - 1])
+        batches = deal(rng.permutation(part)[:len(part) // size * size], sizes.sum(1), size, rng)[:max(2, SAMPLE // size)]
+        cost, room = choose_room(sizes[batches].reshape(len(batches), -1, 2), upto[cuts[j] - 1])
         tried[i, j] = cost * (cuts[j] - cuts[i]) / size, room
     picked = _best_cuts({k: cost for k, (cost, _) in tried.items()}, len(cuts), count)
     return [tried[i, j][1] for i, j in itertools.pairwise([0, *picked])], _classes(order, cuts[picked])
