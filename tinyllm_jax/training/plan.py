@@ -92,7 +92,7 @@ class Plan:
             index, box, rng = self._deal(epoch, attempt)
             packed = [place(self._units(i), self.boxes[k], self.rows[k]) for i, k in zip(index, box)]
             over = [at for at, k in enumerate(box) if packed[at][2] > self.rows[k]]
-            if all([self._swap(at, index, box, packed, rng) for at in over]):
+            if all([packed[at][2] <= self.rows[box[at]] or self._swap(at, index, box, packed, rng) for at in over]):
                 break
         rows = [max(self.rows[k], -(-used // self.multiple) * self.multiple) for k, (_, _, used) in zip(box, packed)]
         return [Batch(i, Shape(r, *self.boxes[k]), row, offset) for i, k, r, (row, offset, _) in zip(index, box, rows, packed)]
