@@ -115,9 +115,10 @@ def _fill(share: np.ndarray, left: np.ndarray) -> list[list[int]]:
         while len(left) and len(fits := np.flatnonzero((share[left] <= free).all(1))):
             if len(fits) > CANDIDATES:
                 fits = fits[np.linspace(0, len(fits) - 1, CANDIDATES).astype(int)]
-            after = free - share[left[fits]]
+            taking = share[left[fits]]
+            after = free - taking
             one = after**2 @ heavy
-            both = after[:, None] - share[left[fits]]
+            both = after[:, None] - taking
             two = np.where((both >= 0).all(-1), both**2 @ heavy, np.inf)
             np.fill_diagonal(two, np.inf)
             pair = np.unravel_index(two.argmin(), two.shape)

@@ -62,11 +62,13 @@ class Plan:
         self.sizes, self.batch_size, self.seed, self.packed, self.multiple = sizes, batch_size, seed, packed, multiple
         choose = functools.partial(choose_packed, batch_size=batch_size) if packed else choose_boxes
         self.boxes, self.box = choose(sizes, shapes)
-        up = lambda rows: -(-int(rows) // multiple) * multiple
-        self.rows = [up(batch_size * sizes.shape[1])] * len(self.boxes)
+        self.rows = [self._up(batch_size * sizes.shape[1])] * len(self.boxes)
         if packed:
             index, box = (np.concatenate(each) for each in zip(*(self._deal(epoch)[:2] for epoch in range(EPOCHS))))
-            self.rows = [up(self._rows(index[box == k][:MOST], room)) for k, room in enumerate(self.boxes)]
+            self.rows = [self._up(self._rows(index[box == k][:MOST], room)) for k, room in enumerate(self.boxes)]
+
+    def _up(self, rows: int) -> int:
+        return -(-rows // self.multiple) * self.multiple
 
     def _units(self, index: np.ndarray) -> np.ndarray:
         """A batch's units' sizes, (batch_size * units, 2); 0 where there is no question."""
@@ -75,8 +77,9 @@ class Plan:
     def _rows(self, batches: np.ndarray, room: tuple[int, int]) -> int:
         """The fewest rows that all but `UNFIT` of the batches can be packed into."""
         units = [self._units(index) for index in batches]
-        rows = int(np.median([place(some, room)[2] for some in units])) if units else 1
-        while sum(place(some, room, rows)[2] > rows for some in units) > UNFIT * len(units):
+        first = [place(some, room)[2] for some in units]
+        rows = int(np.median(first)) if units else 1
+        while sum(n > rows and place(some, room, rows)[2] > rows for n, some in zip(first, units)) > UNFIT * len(units):
             rows += 1
         return rows
 
@@ -91,10 +94,9 @@ class Plan:
         for attempt in range(DRAWS):
             index, box, rng = self._deal(epoch, attempt)
             packed = [place(self._units(i), self.boxes[k], self.rows[k]) for i, k in zip(index, box)]
-            over = [at for at, k in enumerate(box) if packed[at][2] > self.rows[k]]
-            if all([packed[at][2] <= self.rows[box[at]] or self._swap(at, index, box, packed, rng) for at in over]):
+            if all([packed[at][2] <= self.rows[k] or self._swap(at, index, box, packed, rng) for at, k in enumerate(box)]):
                 break
-        rows = [max(self.rows[k], -(-used // self.multiple) * self.multiple) for k, (_, _, used) in zip(box, packed)]
+        rows = [max(self.rows[k], self._up(used)) for k, (_, _, used) in zip(box, packed)]
         return [Batch(i, Shape(r, *self.boxes[k]), row, offset) for i, k, r, (row, offset, _) in zip(index, box, rows, packed)]
 
     def _swap(self, at: int, index: np.ndarray, box: np.ndarray, packed: list, rng: np.random.Generator) -> bool:
@@ -103,12 +105,12 @@ class Plan:
         others = np.flatnonzero((box == box[at]) & (np.arange(len(box)) != at))
         for _ in range(SWAPS if len(others) else 0):
             other, ours, theirs = rng.choice(others), rng.integers(self.batch_size), rng.integers(self.batch_size)
-            index[at, ours], index[other, theirs] = index[other, theirs], index[at, ours]
-            both = [place(self._units(index[b]), room) for b in (at, other)]
+            pair = index[[at, other]]
+            pair[0, ours], pair[1, theirs] = pair[1, theirs], pair[0, ours]
+            both = [place(self._units(one), room) for one in pair]
             if all(used <= rows for _, _, used in both):
-                packed[at], packed[other] = both
+                index[[at, other]], (packed[at], packed[other]) = pair, both
                 return True
-            index[at, ours], index[other, theirs] = index[other, theirs], index[at, ours]
         return False
 
     def _deal(self, epoch: int, attempt: int = 0) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
