@@ -185,4 +185,4 @@ def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
 def commonest(batches) -> int:
     """The first step whose batch has the commonest shape."""
     shape = next(iter(batches.shapes()))
-    return next(step for step in range(batches.steps_per_epoch) if tuple(batches.planned(step).shape) == shape)
+    return next(step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape)

@@ -51,10 +51,12 @@ def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
     several = 0
     for step in range(13):
         batch = batches(step)
-        for inputs, targets, owners, ids in zip(*(batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets"))):
+        arrays = [batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets")]
+        arrays[0] = arrays[0].reshape(len(arrays[1]), -1)
+        for inputs, targets, owners, ids in zip(*arrays):
             for row in (inputs, targets):
-                changes = np.flatnonzero(np.diff(row)) + 1
-                assert len(set(row[[0, *changes]])) == len(changes) + 1  # none comes twice
+                begins = row[np.flatnonzero(np.diff(row, prepend=0))]
+                assert len(set(begins[begins > 0])) == (begins > 0).sum()  # none comes twice
             several += len(set(inputs[inputs > 0])) > 1
             for segment in set(targets[targets > 0]):
                 at = targets == segment
@@ -78,7 +80,7 @@ def test_no_new_shape_after_the_first_epoch(packed):
     first = {shape(batches(i)) for i in range(13)}
     later = {shape(batches(i)) for i in range(13, 13 * 20)}
     assert len(first) <= 4 and later == first
-    assert {(1, r, t) for r, _, t in batches.shapes()} == {t for _, t in first}
+    assert set(batches.shapes()) == {(i[1:], t[1:]) for i, t in first}
 
 
 def test_a_batch_is_a_function_of_seed_and_step_alone():
@@ -128,14 +130,14 @@ def test_a_term_without_targets_in_the_batch_has_scale_zero():
 def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
     sizes = lengths(9, seed)
     boxes, index = plan.choose_boxes(sizes[:, None], 3)
-    assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes))
-    assert all((sizes[i] <= boxes[k]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0 for i, k in enumerate(index))
+    assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes)) and {box.reads for box in boxes} == {1}
+    assert all((sizes[i] <= boxes[k][:2]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0 for i, k in enumerate(index))
     # Against every way to cut the same order into at most three parts.
     order = sizes.argsort(0, kind="stable").argsort(0, kind="stable").max(1).argsort(kind="stable")
     upto = np.maximum.accumulate(-(-sizes[order] // 8) * 8).sum(1)
     cost = lambda cuts: sum((b - a) * upto[b - 1] for a, b in itertools.pairwise((0, *cuts, 9)))
     best = min(cost(cuts) for k in range(3) for cuts in itertools.combinations(range(1, 9), k))
-    assert sum(sum(boxes[k]) for k in index) == best
+    assert sum(boxes[k].inputs + boxes[k].targets for k in index) == best
 
 
 def test_ragged_keeps_its_rows():
@@ -153,16 +155,27 @@ def test_packed_shapes_pad_less_than_boxes(seed):
     assert min(packed["input"], packed["target"]) > 0.83 > boxes["both"]
 
 
-def test_every_unit_is_placed_where_it_fits():
+@pytest.mark.parametrize("reads", [1, 2, 3])
+def test_every_unit_is_placed_where_it_fits(reads):
     sizes = np.random.default_rng(0).integers(1, 41, (5, 30, 2))
     for units in sizes:
-        row, offset, used = packing.place(units, (64, 48))
-        taken = np.zeros((used, 2, 64), int)
+        row, offset, used = packing.place(units, packing.Room(64, 80, reads))
+        taken = [np.zeros((used * reads, 64), int), np.zeros((used, 80), int)]
         for r, at, size in zip(row, offset, units):
-            for side, room in ((0, 64), (1, 48)):
-                assert at[side] + size[side] <= room
-                taken[r, side, at[side]:at[side] + size[side]] += 1
-        assert taken.max() == 1 and taken.any((1, 2)).all()
+            for side, place in enumerate((r, r // reads)):
+                assert at[side] + size[side] <= taken[side].shape[1]
+                taken[side][place, at[side]:at[side] + size[side]] += 1
+        assert max(side.max() for side in taken) == 1 and all(side.any(1).all() for side in taken[1:])
+
+
+def test_long_inputs_share_a_row_of_targets():
+    # One input a row, and targets of which some are short, as answers are.
+    rng = np.random.default_rng(0)
+    ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
+    inputs, targets = ragged(rng.integers(300, 330, 128)), [ragged(rng.integers(*some, 128)) for some in ((2, 4), (80, 120))]
+    batches = data.Batches(data.Tokens([inputs] * 2, targets, np.ones((2, 128), np.float32), {}), [1.0, 1.0], 4, 0)
+    assert all(asked == 2 * written for (asked, _), (written, _) in batches.shapes())
+    assert min(batches.useful_tokens().values()) > 0.8
 
 
 def test_deal_balances_both_sides():

@@ -48,6 +48,7 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
     state = jax.jit(init, out_shardings=shardings)(params)
     batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1])
+    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {2}  # a row of targets reads two of inputs
     step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
     losses = []
     for i in range(steps):
@@ -108,7 +109,7 @@ def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     shardings = sharding.state_shardings(state, mesh)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
     put = NamedSharding(mesh, sharding.BATCH)
-    batch = {name: jax.ShapeDtypeStruct((1, 64, 32), np.float32 if name == "weight" else np.int32, sharding=put) for name in
+    batch = {name: jax.ShapeDtypeStruct((1, 128 if name.startswith("input") else 64, 32), np.float32 if name == "weight" else np.int32, sharding=put) for name in
              ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
     batch["scale"] = jax.ShapeDtypeStruct((2,), np.float32)
     with jax.set_mesh(mesh):

@@ -240,8 +240,9 @@ def hidden(config: StudentConfig, params: dict, batch: dict[str, jax.Array],
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B, Le), ids and the question of each;
+      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B*E, Le), ids and the question of each;
         "targets", "target_segments" and "target_inputs", (B, Ld), ids (not shifted), the target and the question of each.
+        Row b of the targets reads the E rows of inputs from b*E on.
       key: a dropout key, or None for no dropout.
 
     Returns:
@@ -250,8 +251,10 @@ def hidden(config: StudentConfig, params: dict, batch: dict[str, jax.Array],
     encoder_key, decoder_key = split_key(key, 2)
     model, asked, written = bind(config, params), batch["input_segments"], batch["target_segments"]
     encoded = encode(config, params, batch["inputs"], encoder_key, asked)
-    x = model.decoder(model.embed(shift_right(batch["targets"], written)), encoded, segment_mask(batch["target_inputs"], asked),
-                      decoder_key, segment_mask(written, written))
+    read = segment_mask(batch["target_inputs"], asked.reshape(len(written), -1))
+    encoded = partition.rows(encoded.reshape(len(written), -1, encoded.shape[-1]))
+    x = model.decoder(model.embed(shift_right(batch["targets"], written)), encoded, read, decoder_key,
+                      segment_mask(written, written))
     return model.projection(x)
 
 

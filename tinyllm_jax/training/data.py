@@ -16,7 +16,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training.plan import Batch, Plan
+from tinyllm_jax.training.plan import Batch, Plan, Shape
 
 
 class Ragged:
@@ -110,8 +110,8 @@ class Batches:
     """`batches(step)` is the batch of that step: a pure function of the seed and the step.
 
     Every epoch visits each question exactly once. Where they do not fill the last batch, some batches have a question less,
-    and empty room for it. The global batch does not depend on the number of processes or devices, but for the empty rows that fill its
-    shape up to a multiple of `multiple`.
+    and empty room for it. The global batch does not depend on the number of processes or devices, but for the empty rows that
+    fill its shape up to a multiple of `multiple`.
 
     Args:
       tokens: the split.
@@ -144,23 +144,22 @@ class Batches:
         """The batch of `step`.
 
         Returns:
-          int32 unless said otherwise, for A microbatches of R rows:
-          "inputs" and "input_segments", (A, R, Li), ids and which input a token belongs to, from 1, with 0 for padding;
+          int32 unless said otherwise, for A microbatches of R rows, each of which reads E rows of inputs:
+          "inputs" and "input_segments", (A, R*E, Li), ids and which input a token belongs to, from 1, with 0 for padding;
           "targets", "target_segments" and "target_inputs", (A, R, Lt), ids, which target a token belongs to, and which
           input that is of; "term" (A, R, Lt); "weight" (A, R, Lt) float32, the corpus's weight of the target, 0 where
           nothing is to be learned; "scale" (T,) float32 (see `objective.weighted_loss`); and "tokens" (T,) int64, each
           term's target tokens (for the reader; the step does not need it).
         """
         plan, tokens, units = self.planned(step), self.tokens, len(self.terms_of)
-        ids, segments = ([np.zeros(plan.shape.rows * length, np.int32) for length in plan.shape[1:]] for _ in range(2))
+        ids, segments = ([np.zeros(rows * length, np.int32) for rows, length in plan.shape] for _ in range(2))
         target_inputs, term = np.zeros_like(ids[1]), np.zeros_like(ids[1])
         weight, counts = np.zeros(len(ids[1]), np.float32), np.zeros(len(tokens.targets), np.int64)
         has = np.flatnonzero(plan.index >= 0)
         index = plan.index[has]
         for u, of in enumerate(self.terms_of):
-            row, offset, size = plan.row[has * units + u], plan.offset[has * units + u], self.sizes[index, u]
-            to, begin = row * plan.shape.inputs + offset[:, 0], row * plan.shape.targets + offset[:, 1]
-            unit, lengths = has * units + u + 1, size[:, 0]
+            unit, lengths = has * units + u + 1, self.sizes[index, u, 0]
+            to, begin = (plan.row[unit - 1] * [length for _, length in plan.shape] + plan.offset[unit - 1]).T
             at = _spread(to, lengths)
             ids[0][at] = tokens.inputs[u].tokens[_spread(tokens.inputs[u].starts[index], lengths)]
             segments[0][at] = np.repeat(unit, lengths)
@@ -176,20 +175,20 @@ class Batches:
                 weight[_spread(begin, lengths - learned)] = 0
                 counts[t], begin = learned.sum(), begin + lengths
         scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0).astype(np.float32)
-        fold = lambda a: a.reshape(self.accumulate, plan.shape.rows // self.accumulate, -1)
-        return {"inputs": fold(ids[0]), "input_segments": fold(segments[0]), "targets": fold(ids[1]),
-                "target_segments": fold(segments[1]), "target_inputs": fold(target_inputs), "term": fold(term),
-                "weight": fold(weight), "scale": scale, "tokens": counts}
+        arrays = {"inputs": ids[0], "input_segments": segments[0], "targets": ids[1], "target_segments": segments[1],
+                  "target_inputs": target_inputs, "term": term, "weight": weight}
+        folded = {name: a.reshape(self.accumulate, -1, plan.shape[not name.startswith("input")][1]) for name, a in arrays.items()}
+        return folded | {"scale": scale, "tokens": counts}
 
-    def shapes(self) -> dict[tuple[int, int, int], int]:
+    def shapes(self) -> dict[Shape, int]:
         """The static shapes of the first epoch, and how many of its batches have each."""
-        found = collections.Counter(tuple(batch.shape) for batch in self.plan(0))
+        found = collections.Counter(batch.shape for batch in self.plan(0))
         return dict(found.most_common())
 
     def useful_tokens(self) -> dict[str, float]:
         """The share of input and target positions of an epoch that hold a token, 0 to 1 (1 - padding)."""
         used = self.sizes.sum((0, 1))
-        room = sum(count * rows * np.array(lengths) for (rows, *lengths), count in self.shapes().items())
+        room = sum(count * np.prod(shape, 1) for shape, count in self.shapes().items())
         return {"input": float(used[0] / room[0]), "target": float(used[1] / room[1]), "both": float(used.sum() / room.sum())}
 
 

@@ -305,7 +305,7 @@ def _describe(say, config, corpus, student, tokens, batches, useful, mesh) -> No
         say(f"term      {name}  weight {run_config.terms(config)[name]:g}  {count['targets']:,} targets  "
             f"{count['missing_or_weightless']:,} missing  {count['contexts_cut']:,} contexts cut to "
             f"{count['input_length']}  {count['targets_cut']:,} targets cut to {tokens.report['target_length']}")
-    shapes = ", ".join(f"{rows} × ({inputs}, {targets})" for rows, inputs, targets in batches.shapes())
+    shapes = ", ".join(" + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes())
     say(f"batches   {config.batch_size} questions  {'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
         f"useful tokens {100 * useful['input']:.0f} % of inputs, {100 * useful['target']:.0f} % of targets  "
         f"mesh {dict(mesh.shape)}")

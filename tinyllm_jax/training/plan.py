@@ -11,22 +11,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyllm_jax.student.packing import MULTIPLE, by_length, choose_room, place
+from tinyllm_jax.student.packing import MULTIPLE, Room, by_length, choose_room, place
 
 CUTS = (0.5, 0.75, 0.9, 0.97)  # where the questions, ordered by length, may be parted into classes
-SAMPLE = 128  # questions on which a candidate shape is tried, in two batches at least
+SAMPLE = 1024  # units on which a candidate shape is tried, in `TRIED` batches
+TRIED = 4, 64
 EPOCHS, MOST = 4, 128  # a class's number of rows is chosen by so many of its batches, from so many epochs
-UNFIT = 0.02  # the share of them that may need more; such a batch swaps a question with another, at most `SWAPS` times
+UNFIT = 0.05  # the share of them that may need more; such a batch swaps a question with another, at most `SWAPS` times
 SWAPS = 256
 DRAWS = 10  # shuffles of an epoch that are tried at most
+READS = 3  # rows of inputs that one of targets reads at most
 
 
 class Shape(NamedTuple):
-    """A batch's static shape: rows, and the encoder's and the decoder's tokens a row."""
+    """A batch's static shape: the encoder's and the decoder's rows, and the tokens of a row."""
 
-    rows: int
-    inputs: int
-    targets: int
+    inputs: tuple[int, int]
+    targets: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Batch:
     Attributes:
       index: (batch_size,) the questions, -1 for none.
       shape: its rows and their lengths.
-      row: (batch_size * units,) the row of each unit, question by question.
-      offset: (batch_size * units, 2) where in its row a unit begins, on the encoder's and on the decoder's side.
+      row: (batch_size * units, 2) each unit's row on the encoder's and on the decoder's side, question by question.
+      offset: (batch_size * units, 2) where in its rows a unit begins.
     """
 
     index: np.ndarray
@@ -74,7 +75,7 @@ class Plan:
         """A batch's units' sizes, (batch_size * units, 2); 0 where there is no question."""
         return np.where((index >= 0)[:, None, None], self.sizes[index], 0).reshape(-1, 2)
 
-    def _rows(self, batches: np.ndarray, room: tuple[int, int]) -> int:
+    def _rows(self, batches: np.ndarray, room: Room) -> int:
         """The fewest rows that all but `UNFIT` of the batches can be packed into."""
         units = [self._units(index) for index in batches]
         first = [place(some, room)[2] for some in units]
@@ -87,17 +88,21 @@ class Plan:
         """The epoch's batches: each question once, in random order."""
         if not self.packed:
             index, box, _ = self._deal(epoch)
-            row = np.arange(self.batch_size * self.sizes.shape[1])
-            offset = np.zeros((len(row), 2), np.int64)
-            return [Batch(i, Shape(self.rows[k], *self.boxes[k]), row, offset) for i, k in zip(index, box)]
+            units = self.batch_size * self.sizes.shape[1]
+            return [self._batch(i, k, np.arange(units), np.zeros((units, 2), np.int64), units) for i, k in zip(index, box)]
         # A shuffle that needs more rows than the shapes have is drawn again; in the end a batch may get more rows than that.
         for attempt in range(DRAWS):
             index, box, rng = self._deal(epoch, attempt)
             packed = [place(self._units(i), self.boxes[k], self.rows[k]) for i, k in zip(index, box)]
             if all([packed[at][2] <= self.rows[k] or self._swap(at, index, box, packed, rng) for at, k in enumerate(box)]):
                 break
-        rows = [max(self.rows[k], self._up(used)) for k, (_, _, used) in zip(box, packed)]
-        return [Batch(i, Shape(r, *self.boxes[k]), row, offset) for i, k, r, (row, offset, _) in zip(index, box, rows, packed)]
+        return [self._batch(i, k, *each) for i, k, each in zip(index, box, packed)]
+
+    def _batch(self, index: np.ndarray, box: int, row: np.ndarray, offset: np.ndarray, used: int) -> Batch:
+        """As `place` has packed it."""
+        inputs, targets, reads = self.boxes[box]
+        rows = max(self.rows[box], self._up(used))
+        return Batch(index, Shape((rows * reads, inputs), (rows, targets)), np.stack([row, row // reads], -1), offset)
 
     def _swap(self, at: int, index: np.ndarray, box: np.ndarray, packed: list, rng: np.random.Generator) -> bool:
         """Exchanges a question of batch `at` for one of another batch of its class, until both fit, in place; whether they do."""
@@ -154,7 +159,7 @@ def deal(pool: np.ndarray, sizes: np.ndarray, batch_size: int, rng: np.random.Ge
     return np.stack(rounds, 1)
 
 
-def choose_boxes(sizes: np.ndarray, count: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+def choose_boxes(sizes: np.ndarray, count: int) -> tuple[list[Room], np.ndarray]:
     """At most `count` lengths that hold all questions' units one a row, each as large as the one before, with the least padding.
 
     The cuts in the order of `_by_length` are found by dynamic programming over the padded size, at up to 64 places.
@@ -164,18 +169,18 @@ def choose_boxes(sizes: np.ndarray, count: int) -> tuple[list[tuple[int, int]], 
       count: the number of boxes.
 
     Returns:
-      The boxes (input length, target length), and each question's box index, (n,).
+      The boxes, and each question's box index, (n,).
     """
     n = len(sizes)
     order, upto = _by_length(sizes)
     cuts = np.unique(np.linspace(0, n, min(n, 64) + 1).astype(int))
     cost = {(i, j): (cuts[j] - cuts[i]) * upto[cuts[j] - 1].sum() for i, j in itertools.combinations(range(len(cuts)), 2)}
     ends = cuts[_best_cuts(cost, len(cuts), count)]
-    return [tuple(int(x) for x in upto[e - 1]) for e in ends], _classes(order, ends)
+    return [Room(*upto[e - 1].tolist()) for e in ends], _classes(order, ends)
 
 
-def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """At most `count` row lengths that hold all questions packed, at the least cost a batch; arguments as `choose_boxes`.
+def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[Room], np.ndarray]:
+    """At most `count` rooms of rows that hold all questions packed, at the least cost a batch; arguments as `choose_boxes`.
 
     For each part of the questions in the order of `_by_length`, row lengths from that of its longest unit up to four times
     it are tried on a few of its batches; the best parting is found by dynamic programming.
@@ -187,8 +192,11 @@ def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[
     for i, j in itertools.combinations(range(len(cuts)), 2):
         part = order[cuts[i]:cuts[j]]
         size = min(batch_size, len(part))
-        batches = deal(rng.permutation(part)[:len(part) // size * size], sizes.sum(1), size, rng)[:max(2, SAMPLE // size)]
-        cost, room = choose_room(sizes[batches].reshape(len(batches), -1, 2), upto[cuts[j] - 1])
+        whole = len(part) // size * size
+        many = int(np.clip(SAMPLE // (size * sizes.shape[1]), *TRIED))
+        dealt = [deal(rng.permutation(part)[:whole], sizes.sum(1), size, rng) for _ in range(-(-many * size // whole))]
+        batches = np.concatenate(dealt)[:many]
+        cost, room = choose_room(sizes[batches].reshape(len(batches), -1, 2), upto[cuts[j] - 1], reads=READS)
         tried[i, j] = cost * (cuts[j] - cuts[i]) / size, room
     picked = _best_cuts({k: cost for k, (cost, _) in tried.items()}, len(cuts), count)
     return [tried[i, j][1] for i, j in itertools.pairwise([0, *picked])], _classes(order, cuts[picked])
