@@ -20,6 +20,7 @@ MULTIPLE = 8  # a row's lengths are multiples of this
 DECODER_TOKEN, PAIR = 1.5, 0.0005
 PARTS = (7 / 8, 1)  # where `pack` parts the units, ordered by length: the long tail has rows of its own
 SAMPLE = 128  # units on which row lengths are tried
+GROWTH = 1.03  # from one length that is tried to the next
 ROOMS, FULLEST = 64, 1.03  # row lengths that are tried at most; rows are not filled better than that
 CANDIDATES = 96  # units that are looked at, by pairs, to complete a row
 TRIES = 8  # orders of a batch's units that are tried
@@ -163,7 +164,8 @@ def choose_room(batches: Sequence[np.ndarray], longest: np.ndarray, step=(MULTIP
       step: of both sides.
       reads: the most rows of inputs for one of targets.
     """
-    lengths = [np.arange(n, 4 * n + 1, s) for n, s in zip(longest, step)]
+    grow = GROWTH ** np.arange(np.log(4) / np.log(GROWTH))
+    lengths = [np.unique(-(-n * grow // s).astype(int) * s) for n, s in zip(longest, step)]
     fewest = [dict(zip(some.tolist(), _fewest([units[units[:, 1] > 0, side] for units in batches], some).tolist()))
               for side, some in enumerate(lengths)]
     rooms = [Room(*each) for each in itertools.product(*(some.tolist() for some in lengths), range(1, reads + 1))]

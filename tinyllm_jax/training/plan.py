@@ -63,13 +63,10 @@ class Plan:
         self.sizes, self.batch_size, self.seed, self.packed, self.multiple = sizes, batch_size, seed, packed, multiple
         choose = functools.partial(choose_packed, batch_size=batch_size) if packed else choose_boxes
         self.boxes, self.box = choose(sizes, shapes)
-        self.rows = [self._up(batch_size * sizes.shape[1])] * len(self.boxes)
+        self.rows = [batch_size * sizes.shape[1]] * len(self.boxes)
         if packed:
             index, box = (np.concatenate(each) for each in zip(*(self._deal(epoch)[:2] for epoch in range(EPOCHS))))
-            self.rows = [self._up(self._rows(index[box == k][:MOST], room)) for k, room in enumerate(self.boxes)]
-
-    def _up(self, rows: int) -> int:
-        return -(-rows // self.multiple) * self.multiple
+            self.rows = [self._rows(index[box == k][:MOST], room) for k, room in enumerate(self.boxes)]
 
     def _units(self, index: np.ndarray) -> np.ndarray:
         """A batch's units' sizes, (batch_size * units, 2); 0 where there is no question."""
@@ -99,9 +96,9 @@ class Plan:
         return [self._batch(i, k, *each) for i, k, each in zip(index, box, packed)]
 
     def _batch(self, index: np.ndarray, box: int, row: np.ndarray, offset: np.ndarray, used: int) -> Batch:
-        """As `place` has packed it."""
+        """As `place` has packed it. Only here `multiple` counts: what is packed where must not depend on the devices."""
         inputs, targets, reads = self.boxes[box]
-        rows = max(self.rows[box], self._up(used))
+        rows = -(-max(self.rows[box], used) // self.multiple) * self.multiple
         return Batch(index, Shape((rows * reads, inputs), (rows, targets)), np.stack([row, row // reads], -1), offset)
 
     def _swap(self, at: int, index: np.ndarray, box: np.ndarray, packed: list, rng: np.random.Generator) -> bool:
@@ -195,7 +192,7 @@ def choose_packed(sizes: np.ndarray, count: int, batch_size: int) -> tuple[list[
         whole = len(part) // size * size
         many = int(np.clip(SAMPLE // (size * sizes.shape[1]), *TRIED))
         dealt = [deal(rng.permutation(part)[:whole], sizes.sum(1), size, rng) for _ in range(-(-many * size // whole))]
-        batches = np.concatenate(dealt)[:many]
+        batches = rng.permutation(np.concatenate(dealt))[:many]
         cost, room = choose_room(sizes[batches].reshape(len(batches), -1, 2), upto[cuts[j] - 1], reads=READS)
         tried[i, j] = cost * (cuts[j] - cuts[i]) / size, room
     picked = _best_cuts({k: cost for k, (cost, _) in tried.items()}, len(cuts), count)
