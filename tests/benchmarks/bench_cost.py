@@ -1,7 +1,8 @@
 """What a train step costs against the number of teachers, in both prefix modes; against the input length; against the batch.
 
 Real rows and weights. More teachers than the corpus has are its two again under other names: real texts, repeated. "A teacher" is
-the slope of a least-squares line. Each figure is the median of steps on one batch of the commonest shape, after one untimed.
+the slope of a least-squares line. Each figure is an epoch's mean: every shape is timed on one of its batches (the median of
+steps, after one untimed) and weighted by its share of the steps.
 
     python tests/benchmarks/bench_cost.py --parts teachers,length,batch
 """
@@ -64,16 +65,18 @@ def teachers(size, seconds, task, counts, batch) -> None:
 
 
 def step_seconds(student, params, rounds, rows, task, batch, **how) -> tuple[float, float]:
-    """The median seconds of a step on a batch of the commonest shape, and the corpus's share of useful tokens."""
+    """The mean seconds of an epoch's steps, each shape timed on its first batch, and the corpus's share of useful tokens."""
     batches, _ = common.batches_of(rows, task, batch, **how)
-    found = batches(common.commonest(batches))
-    trainer, seconds = common.Trainer(student, params), []
-    trainer(found)
-    for _ in range(rounds):
-        began = time.perf_counter()
+    trainer, mean = common.Trainer(student, params), 0.0
+    for step, share in common.steps_by_shape(batches).items():
+        found, seconds = batches(step), []
         trainer(found)
-        seconds.append(time.perf_counter() - began)
-    return common.median(seconds), batches.useful_tokens()["both"]
+        for _ in range(rounds):
+            began = time.perf_counter()
+            trainer(found)
+            seconds.append(time.perf_counter() - began)
+        mean += share * common.median(seconds)
+    return mean, batches.useful_tokens()["both"]
 
 
 if __name__ == "__main__":

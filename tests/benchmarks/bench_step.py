@@ -1,8 +1,10 @@
-"""The train step with three terms on released rows and real weights, against PyTorch; and its share of the peak.
+"""The train step with three terms on released rows and real weights, in our ways and against PyTorch; and its share of the peak.
 
-Ours against (a) the reference's way, three padded forward passes at its lengths, and (b) the best plain PyTorch: dynamic
-padding, one concatenated forward pass, fused AdamW. Same rows, same weights, dropout off; the first step's losses are printed
-and must agree to 1e-4 in float32. The FLOPs are `common.model_flops`, the peak is a 4096³ product in jax in the same run.
+Our ways are timed on a batch of each of their shapes, and weighted by the shapes' shares of an epoch: they batch other questions
+together. PyTorch has the questions of our commonest shape's batch: (a) the reference's way, three padded forward passes at its
+lengths, and (b) the best plain PyTorch: dynamic padding, one concatenated forward pass, fused AdamW. Same weights, dropout off;
+the first step's losses on the same questions are printed and must agree to 1e-4 in float32. The FLOPs are `common.model_flops`,
+the peak is a 4096³ product in jax in the same run.
 
     python tests/benchmarks/bench_step.py --tasks obqa,arc --batch 16 --rounds 3 --lengths 100,1024
 """
@@ -22,6 +24,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="obqa,arc,pubmedqa")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument("--lengths", default="100,1024", help="(a)'s input lengths: the released script's and the paper's")
     arguments = parser.parse_args()
     common.need()
@@ -37,35 +40,45 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     batches, config = common.batches_of(rows, task, arguments.batch)
     told, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
     boxes, _ = common.batches_of(rows, task, arguments.batch, packed=False)
-    # A batch of the commonest shape, and its questions in every peer's way.
-    step = common.commonest(batches)
-    asked = [rows[i] for i in batches.planned(step).index]
-    own = {"ours": batches(step), "prefix=decoder": told(common.commonest(told)), "one target a row": boxes(common.commonest(boxes))}
-    ways, losses = {}, {}
-    for name, batch in own.items():
+    own = {"ours": batches, "prefix=decoder": told, "one target a row": boxes}
+    steps = {name: common.steps_by_shape(found) for name, found in own.items()}
+    common_step = next(iter(steps["ours"]))
+    ways, losses, flops = {}, {}, {}
+    for name, found in own.items():
         trainer = common.Trainer(student, params)
-        losses[name] = float(trainer(batch)["loss"])
-        ways[name] = functools.partial(trainer, batch)
-    if size == "small":
-        ids = peers.encode(config, common.tokenizer(), asked)
+        for step in steps[name]:
+            batch = found(step)
+            losses.setdefault(name, float(trainer(batch)["loss"]))
+            ways[name, step], flops[name, step] = functools.partial(trainer, batch), common.model_flops(student, batch)
+    peers_ways = {}
+    if size == "small" and not arguments.alone:
+        ids = peers.encode(config, common.tokenizer(), [rows[i] for i in batches.planned(common_step).index])
+        torch_student = lambda: peers.Torch(common.WEIGHTS, config, device, dtype)
         for length in map(int, arguments.lengths.split(",")):
-            ways[f"(a) reference, length {length}"] = functools.partial(
-                peers.Torch(common.WEIGHTS, config, device, dtype).reference, ids, length)
-        ways["(b) plain PyTorch"] = functools.partial(peers.Torch(common.WEIGHTS, config, device, dtype).plain, ids)
-        losses |= {name: way() for name, way in ways.items() if name not in own}
-    seconds = common.paired(ways, arguments.rounds)
-    top = common.peak(student.dtype)
-    flops = {name: common.model_flops(student, batch) for name, batch in own.items()}
-    lines = []
-    for name, found in seconds.items():
-        work = flops.get(name, flops["ours"]) / common.median(found)
-        lines.append((name, f"{losses[name]:.4f}", f"{common.median(found):.2f}", f"{arguments.batch / common.median(found):.2f}",
-                      common.ratio(found, seconds["ours"]), f"{100 * work / top:.0f} %"))
+            peers_ways[f"(a) reference, length {length}"] = functools.partial(torch_student().reference, ids, length)
+        peers_ways["(b) plain PyTorch"] = functools.partial(torch_student().plain, ids)
+        losses |= {name: way() for name, way in peers_ways.items()}
+    timed = common.paired(ways | peers_ways, arguments.rounds)
+    top, lines = common.peak(student.dtype), []
+
+    def line(name, what, seconds, ours, work) -> None:
+        middle = common.median(seconds)
+        lines.append((name, what, f"{losses[name]:.4f}", f"{middle:.2f}", f"{arguments.batch / middle:.2f}",
+                      common.ratio(seconds, ours), f"{100 * work / middle / top:.0f} %"))
+
+    epoch = {name: [sum(share * timed[name, step][n] for step, share in steps[name].items()) for n in range(arguments.rounds)]
+             for name in own}
+    for name in own:
+        work = sum(share * flops[name, step] for step, share in steps[name].items())
+        line(name, "an epoch", epoch[name], epoch["ours"], work)
+    one = "ours", common_step
+    for name, seconds in ({"ours": timed[one]} | {name: timed[name] for name in peers_ways}).items():
+        line(name, "one batch", seconds, timed[one], flops[one])
     shares = {n: b.useful_tokens() for n, b in (("packed", batches), ("prefix=decoder", told), ("one target a row", boxes))}
     common.table(f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** (peak {top / 1e9:,.0f} GFLOP/s; useful "
                  "tokens, inputs and targets: " + "; ".join(f"{n} {100 * s['input']:.0f} % and {100 * s['target']:.0f} %"
                                                             for n, s in shares.items()) + ")",
-                 ("way", "first loss", "s a step", "questions/s", "time ÷ ours", "useful FLOP/s of the peak"), lines)
+                 ("way", "of", "first loss", "s a step", "questions/s", "time ÷ ours", "useful FLOP/s of the peak"), lines)
     same = [losses["ours"], *(v for n, v in losses.items() if n.startswith("("))]
     if student.dtype == "float32":
         np.testing.assert_allclose(same, same[0], rtol=1e-4)

@@ -182,7 +182,8 @@ def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
     return data.Batches(tokens, list(run_config.terms(config).values()), batch_size, 0, **how), config
 
 
-def commonest(batches) -> int:
-    """The first step whose batch has the commonest shape."""
-    shape = next(iter(batches.shapes()))
-    return next(step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape)
+def steps_by_shape(batches) -> dict[int, float]:
+    """The first step of each shape, the commonest first, and the shape's share of an epoch's steps."""
+    shapes = batches.shapes()
+    first = lambda shape: next(step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape)
+    return {first(shape): count / batches.steps_per_epoch for shape, count in shapes.items()}
