@@ -74,12 +74,12 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     one = "ours", common_step
     for name, seconds in ({"ours": timed[one]} | {name: timed[name] for name in peers_ways}).items():
         line(name, "one batch", seconds, timed[one], flops[one])
-    shares = {n: b.useful_tokens() for n, b in (("packed", batches), ("prefix=decoder", told), ("one target a row", boxes))}
+    shares = {name: found.useful_tokens() for name, found in own.items()}
     common.table(f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** (peak {top / 1e9:,.0f} GFLOP/s; useful "
                  "tokens, inputs and targets: " + "; ".join(f"{n} {100 * s['input']:.0f} % and {100 * s['target']:.0f} %"
                                                             for n, s in shares.items()) + ")",
                  ("way", "of", "first loss", "s a step", "questions/s", "time ÷ ours", "useful FLOP/s of the peak"), lines)
-    same = [losses["ours"], *(v for n, v in losses.items() if n.startswith("("))]
+    same = [losses[name] for name in ("ours", *peers_ways)]
     if student.dtype == "float32":
         np.testing.assert_allclose(same, same[0], rtol=1e-4)
 

@@ -51,12 +51,11 @@ def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
     several = 0
     for step in range(13):
         batch = batches(step)
-        arrays = [batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets")]
-        arrays[0] = arrays[0].reshape(len(arrays[1]), -1)
-        for inputs, targets, owners, ids in zip(*arrays):
-            for row in (inputs, targets):
-                begins = row[np.flatnonzero(np.diff(row, prepend=0))]
-                assert len(set(begins[begins > 0])) == (begins > 0).sum()  # none comes twice
+        asked, *written = (batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets"))
+        for row in (*asked, *written[0]):
+            changes = np.flatnonzero(np.diff(row)) + 1
+            assert len(set(row[[0, *changes]])) == len(changes) + 1  # none comes twice
+        for inputs, targets, owners, ids in zip(asked.reshape(len(written[0]), -1), *written):
             several += len(set(inputs[inputs > 0])) > 1
             for segment in set(targets[targets > 0]):
                 at = targets == segment

@@ -175,10 +175,10 @@ class Batches:
                 weight[_spread(begin, lengths - learned)] = 0
                 counts[t], begin = learned.sum(), begin + lengths
         scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0).astype(np.float32)
-        arrays = {"inputs": ids[0], "input_segments": segments[0], "targets": ids[1], "target_segments": segments[1],
-                  "target_inputs": target_inputs, "term": term, "weight": weight}
-        folded = {name: a.reshape(self.accumulate, -1, plan.shape[not name.startswith("input")][1]) for name, a in arrays.items()}
-        return folded | {"scale": scale, "tokens": counts}
+        asked, written = (lambda a, length=length: a.reshape(self.accumulate, -1, length) for _, length in plan.shape)
+        return {"inputs": asked(ids[0]), "input_segments": asked(segments[0]), "targets": written(ids[1]),
+                "target_segments": written(segments[1]), "target_inputs": written(target_inputs), "term": written(term),
+                "weight": written(weight), "scale": scale, "tokens": counts}
 
     def shapes(self) -> dict[Shape, int]:
         """The static shapes of the first epoch, and how many of its batches have each."""
