@@ -60,14 +60,15 @@ def flan_t5_small() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def puzzle_corpus(tmp_path_factory) -> pathlib.Path:
-    """A small corpus of puzzles with both scripted teachers, made by the real commands' functions."""
+def things_corpus(tmp_path_factory) -> pathlib.Path:
+    """A small corpus of made-up things by the two scripted teachers that are right, made by the real commands' functions."""
     from tinyllm_jax import tasks
     from tinyllm_jax.corpus import build
     from tinyllm_jax.teachers import config, job
 
-    root = tmp_path_factory.mktemp("puzzles")
+    root = tmp_path_factory.mktemp("things")
     source = "train=96,validation=24,test=24"
-    job.teach("puzzles", source, config.scripted(), root / "logs")
-    build.build("puzzles", tasks.load("puzzles", source), sorted((root / "logs").glob("*.tfrecord")), root / "corpus")
+    teachers = {name: config.scripted()[name] for name in ("material", "shape")}
+    job.teach("things", source, teachers, root / "logs", ("train", "validation"))
+    build.build("things", tasks.load("things", source), sorted((root / "logs").glob("*.tfrecord")), root / "corpus")
     return root / "corpus"

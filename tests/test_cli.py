@@ -11,7 +11,7 @@ from tinyllm_jax import cli
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 REPO = pathlib.Path(__file__).resolve().parents[1]
-DEBUG = ["--config", str(REPO / "configs/debug_cpu.py"), "--config.steps=4", "--config.batch_size=8",
+DEBUG = ["--config", str(REPO / "configs/quickstart.py"), "--config.steps=4", "--config.batch_size=8",
          "--config.checkpoint.every=2", "--config.validation.questions=8"]
 
 
@@ -55,16 +55,16 @@ def test_python_m_and_exit_status():
     (["corpus", "inspect", "--corpsu", "x"], "corpsu"),
     (["corpus", "import", "--released", "/nowhere", "--task", "obqa", "--out", "/nowhere/out"], "/nowhere"),
     (["corpus", "import", "--released", ".", "--task", "obaq", "--out", "/nowhere/out"], "did you mean 'obqa'"),
-    (["corpus", "build", "--task", "puzzles", "--log", "/nowhere", "--out", "/nowhere/out"], "/nowhere"),
-    (["teach", "--task", "puzzles", "--source", "trian=4", "--teachers", "steps", "--out", "/nowhere"], "did you mean 'train'"),
-    (["teach", "--task", "puzzles", "--teachers", "stepz", "--out", "/nowhere/x"], "did you mean 'steps'"),
-    (["teach", "--task", "puzzles", "--shard", "1", "--out", "/nowhere/x"], "--shard is '1'; write i/n"),
-    (["teach", "--task", "puzzles", "--shard", "2/2", "--out", "/nowhere/x"], "2 shards are 0/2 to 1/2"),
-    (["teach", "--config", "configs/nothing.py", "--task", "puzzles", "--out", "/nowhere/x"], "nothing.py"),
-    (["teach", "--config", f"{REPO}/configs/tinyllm.py", "--task", "puzzles", "--out", "/nowhere/x"], "--config names no teachers"),
+    (["corpus", "build", "--task", "things", "--log", "/nowhere", "--out", "/nowhere/out"], "/nowhere"),
+    (["teach", "--task", "things", "--source", "trian=4", "--teachers", "shape", "--out", "/nowhere"], "did you mean 'train'"),
+    (["teach", "--task", "things", "--teachers", "shapez", "--out", "/nowhere/x"], "did you mean 'shape'"),
+    (["teach", "--task", "things", "--shard", "1", "--out", "/nowhere/x"], "--shard is '1'; write i/n"),
+    (["teach", "--task", "things", "--shard", "2/2", "--out", "/nowhere/x"], "2 shards are 0/2 to 1/2"),
+    (["teach", "--config", "configs/nothing.py", "--task", "things", "--out", "/nowhere/x"], "nothing.py"),
+    (["teach", "--config", f"{REPO}/configs/tinyllm.py", "--task", "things", "--out", "/nowhere/x"], "--config names no teachers"),
     (["teach", "--config", f"{REPO}/configs/teachers.py", "--config.teachers.qwen.max_tokns=3", "--task", "obqa", "--out", "/nowhere/x"],
      "did you mean 'max_tokens'"),
-    (["teach", "--config", f"{REPO}/configs/teachers_cpu.py:models=/nowhere", "--teachers", "smollm2", "--task", "puzzles",
+    (["teach", "--config", f"{REPO}/configs/teachers_cpu.py:models=/nowhere", "--teachers", "smollm2", "--task", "things",
       "--out", "/nowhere/x"], "there is no directory /nowhere/smollm2-135m"),
     (["train", "--corpus", "x", "--workdir", "y"], "--config is needed"),
     (["train", "--config", "configs/nothing.py", "--corpus", "x", "--workdir", "y"], "nothing.py"),
@@ -74,7 +74,7 @@ def test_python_m_and_exit_status():
     (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.optimizer.learning_rat=1", "--corpus", "x", "--workdir", "y"],
      "learning_rate"),
     (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.batch_size=many", "--corpus", "x", "--workdir", "y"], "batch_size"),
-    (["train", "--config", f"{REPO}/configs/debug_cpu.py", "--corpus", "/nowhere", "--workdir", "/nowhere/y"], "/nowhere"),
+    (["train", "--config", f"{REPO}/configs/quickstart.py", "--corpus", "/nowhere", "--workdir", "/nowhere/y"], "/nowhere"),
     (["evaluate"], "give either --workdir"),
     (["evaluate", "--workdir", "/nowhere"], "is not the workdir of a run"),
     (["evaluate", "--student", "x"], "--student needs --task and --corpus"),
@@ -89,8 +89,8 @@ def test_teach_takes_a_config_file_and_its_fields(tmp_path, capsys):
     (tmp_path / "teachers.py").write_text(
         "import ml_collections\nfrom tinyllm_jax.teachers.config import teacher\n"
         "def get_config(arg=''):\n    return ml_collections.ConfigDict({'teachers': {'one-two': teacher(engine='scripted', "
-        "model='steps', shots=0), 'other': teacher(engine='scripted', model='back', shots=0)}})\n")
-    argv = ["teach", "--config", str(tmp_path / "teachers.py"), "--task", "puzzles", "--source", "train=9,validation=1,test=1",
+        "model='shape', shots=0), 'other': teacher(engine='scripted', model='material', shots=0)}})\n")
+    argv = ["teach", "--config", str(tmp_path / "teachers.py"), "--task", "things", "--source", "train=9,validation=1,test=1",
             "--out", str(tmp_path / "logs")]
     cli.main([*argv, "--teachers", "one-two", '--config.teachers["one-two"].mode=unforced', "--questions", "4"])
     cli.main([*argv, "--shard", "1/2"])
@@ -99,10 +99,10 @@ def test_teach_takes_a_config_file_and_its_fields(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def workdir(puzzle_corpus, tmp_path_factory) -> pathlib.Path:
+def workdir(things_corpus, tmp_path_factory) -> pathlib.Path:
     """A run of four steps."""
     directory = tmp_path_factory.mktemp("cli") / "run"
-    cli.main(["train", *DEBUG, "--corpus", str(puzzle_corpus), "--workdir", str(directory)])
+    cli.main(["train", *DEBUG, "--corpus", str(things_corpus), "--workdir", str(directory)])
     return directory
 
 
@@ -112,7 +112,7 @@ def test_evaluate_writes_results_and_a_page(workdir, capsys, tmp_path):
     assert "tiny student" in printed and "chance" in printed and "picking at random gives 25.0 %" in printed
     (folder,) = (workdir / "evaluation").iterdir()
     found = json.loads((folder / "results.json").read_text())
-    assert found["n"] == 24 and found["split"] == "validation" and found["task"] == "puzzles"
+    assert found["n"] == 24 and found["split"] == "validation" and found["task"] == "things"
     predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     right = sum(p["likelihood"] == p["gold"] for p in predictions)
     assert found["metrics"]["likelihood"]["correct"] == right
@@ -125,7 +125,7 @@ def test_evaluate_takes_test_only_when_asked_and_another_step(workdir):
 
 
 def test_predict_writes_answers_and_rationales(workdir, tmp_path):
-    for target in ("answer", "back"):
+    for target in ("answer", "material"):
         out = tmp_path / f"{target}.jsonl"
         cli.main(["predict", "--workdir", str(workdir), "--target", target, "--questions", "3", "--out", str(out),
                   "--max_tokens", "8"])
@@ -134,7 +134,7 @@ def test_predict_writes_answers_and_rationales(workdir, tmp_path):
 
 
 def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
-    assert "did you mean 'steps'" in fails(capsys, "predict", "--workdir", workdir, "--target", "stepz", "--out", tmp_path / "x")
+    assert "did you mean 'shape'" in fails(capsys, "predict", "--workdir", workdir, "--target", "shapez", "--out", tmp_path / "x")
     assert "has no checkpoint of step 3" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "3")
     assert "best, last or a step" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "first")
     assert "choose another path" in fails(capsys, "predict", "--workdir", workdir, "--questions", "1", "--max_tokens", "2",

@@ -10,15 +10,15 @@ from tinyllm_jax.corpus.logrow import LogRow, row_key
 from tinyllm_jax.corpus.store import Corpus
 
 SOURCE = "train=8,validation=3,test=3"
-PUZZLES = ["--task", "puzzles", "--source", SOURCE]
+THINGS = ["--task", "things", "--source", SOURCE]
 
 
 def write_log(path, teacher, texts):
     """A log with a forced row of `teacher` on each train question; `texts` are used in turn."""
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
-        for index, question in enumerate(tasks.load("puzzles", SOURCE)["train"]):
-            row = LogRow(row_key(question, teacher, "m", "p", "{}", 0), question.id, question.key, "puzzles", "train", teacher,
+        for index, question in enumerate(tasks.load("things", SOURCE)["train"]):
+            row = LogRow(row_key(question, teacher, "m", "p", "{}", 0), question.id, question.key, "things", "train", teacher,
                          "m", "", "p", "{}", 0, True, 0, f"Row {index}: {texts[index % len(texts)]}", "stop", 5, 7, None, 0,
                          0.1, "")
             tfrecord.write_record(file, row.to_bytes())
@@ -28,7 +28,7 @@ def write_log(path, teacher, texts):
 @pytest.fixture
 def logs(tmp_path):
     """A directory with the logs of two teachers, one of them a shard of a job."""
-    write_log(tmp_path / "logs" / "steps.tfrecord", "steps", ["we walk.", "we walk. And then"])
+    write_log(tmp_path / "logs" / "shape.tfrecord", "shape", ["we walk.", "we walk. And then"])
     write_log(tmp_path / "logs" / "qwen-1a2b3c4d.0-of-4.tfrecord", "qwen", ["it goes on."])
     (tmp_path / "logs" / "ledger.json").write_text("{}")
     return tmp_path / "logs"
@@ -48,33 +48,33 @@ def fails(capsys, *argv):
 
 
 def test_build_takes_every_log_of_a_directory(logs, tmp_path, capsys):
-    run("corpus", "build", *PUZZLES, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "page.html")
+    run("corpus", "build", *THINGS, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "page.html")
     printed = capsys.readouterr().out
-    assert Corpus(tmp_path / "out").teachers == ("qwen", "steps") and "policy keep-all: steps 8 kept, 0 dropped" in printed
+    assert Corpus(tmp_path / "out").teachers == ("qwen", "shape") and "policy keep-all: shape 8 kept, 0 dropped" in printed
     assert f"wrote {tmp_path / 'out'}\nwrote {tmp_path / 'page.html'}" in printed
     page = (tmp_path / "page.html").read_text()
-    assert "Rationales for puzzles" in page and page.rstrip().endswith("</html>")
+    assert "Rationales for things" in page and page.rstrip().endswith("</html>")
 
 
 def test_build_of_the_first_questions_with_a_policy_and_other_corpora(logs, tmp_path, capsys):
-    run("corpus", "build", *PUZZLES, "--log", logs / "steps.tfrecord", "--out", tmp_path / "old", "--policy", "clean+truncate")
-    run("corpus", "build", *PUZZLES, "--log", logs / "qwen-1a2b3c4d.0-of-4.tfrecord", "--corpus", tmp_path / "old",
+    run("corpus", "build", *THINGS, "--log", logs / "shape.tfrecord", "--out", tmp_path / "old", "--policy", "clean+truncate")
+    run("corpus", "build", *THINGS, "--log", logs / "qwen-1a2b3c4d.0-of-4.tfrecord", "--corpus", tmp_path / "old",
         "--questions", 3, "--out", tmp_path / "out", "--policy", "clean")
     corpus = Corpus(tmp_path / "out")
     assert {split: corpus.manifest.rows(split) for split in corpus.splits} == {"train": 3, "validation": 3, "test": 3}
-    assert [row.rationales["steps"].text for row in corpus.rows("train")] == [f"Row {index}: we walk." for index in range(3)]
+    assert [row.rationales["shape"].text for row in corpus.rows("train")] == [f"Row {index}: we walk." for index in range(3)]
     assert "rows 14, rows that match no question 5" in capsys.readouterr().out
 
 
 def test_a_corpus_needs_no_log(logs, tmp_path):
-    run("corpus", "build", *PUZZLES, "--log", logs, "--out", tmp_path / "old")
-    run("corpus", "build", *PUZZLES, "--corpus", tmp_path / "old", "--out", tmp_path / "new")
+    run("corpus", "build", *THINGS, "--log", logs, "--out", tmp_path / "old")
+    run("corpus", "build", *THINGS, "--corpus", tmp_path / "old", "--out", tmp_path / "new")
     old, new = Corpus(tmp_path / "old"), Corpus(tmp_path / "new")
     assert old.fingerprint == new.fingerprint and old.rows("train") == new.rows("train")
 
 
 def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
-    run("corpus", "build", *PUZZLES, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "one.html")
+    run("corpus", "build", *THINGS, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "one.html")
     capsys.readouterr()
     run("corpus", "inspect", "--corpus", tmp_path / "out", "--json", "--sample", 1, "--report", tmp_path / "two.html")
     told = json.loads(capsys.readouterr().out)
@@ -84,7 +84,7 @@ def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
 
 
 def test_bad_input_is_one_line(logs, tmp_path, capsys):
-    build = ["corpus", "build", *PUZZLES, "--out", tmp_path / "out"]
+    build = ["corpus", "build", *THINGS, "--out", tmp_path / "out"]
     assert "--log or --corpus is needed" in fails(capsys, *build)
     assert "keep-all|clean|clean+truncate" in fails(capsys, *build, "--log", logs, "--policy", "claen")
     assert "holds no log" in fails(capsys, *build, "--log", tmp_path)

@@ -12,10 +12,10 @@ from tinyllm_jax.training import loop
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 ARGUMENTS = {
-    "tinyllm": ["recipe=paper", "recipe=released", "recipe=recommended,teachers=back:0.5", ""],
+    "tinyllm": ["recipe=paper", "recipe=released", "recipe=recommended,teachers=material:0.5", ""],
     "finetune": ["recipe=released"],
     "debug_gpu": [""],
-    "debug_cpu": ["teachers=none", "teachers=steps"],
+    "quickstart": ["", "teachers=none", "teachers=shape"],
 }
 
 
@@ -42,36 +42,51 @@ def test_teachers_are_as_they_must_be(name):
 
 
 @pytest.mark.parametrize("name, arg", [(n, a) for n, args in ARGUMENTS.items() for a in args])
-def test_two_steps(name, arg, puzzle_corpus, tmp_path):
+def test_two_steps(name, arg, things_corpus, tmp_path):
     module, config = load(name, arg)
     assert f"configs/{name}.py" in module.__doc__  # its command
-    config.task = "puzzles"
-    run_config.set_student(config, "byte-tiny")
+    config.task = "things"
+    if name != "quickstart":
+        run_config.set_student(config, "byte-tiny")
     config.steps, config.batch_size, config.checkpoint.every = 2, 8, 2
     config.accumulate = min(config.accumulate, 2)
     config.validation.questions, config.log_every = 4, 1
-    done = loop.train(config, puzzle_corpus, tmp_path / "run")
+    done = loop.train(config, things_corpus, tmp_path / "run")
     assert done.step == done.steps == 2 and done.best_step == 2
-    wanted = {"answer"} if "none" in arg or name == "finetune" else {"answer", "back", "steps"}
-    if "back:0.5" in arg:
-        wanted = {"answer", "back"}
-    elif arg == "teachers=steps":
-        wanted = {"answer", "steps"}
+    wanted = {"answer"} if "none" in arg or name == "finetune" else {"answer", "material", "shape"}
+    if "material:0.5" in arg:
+        wanted = {"answer", "material"}
+    elif arg == "teachers=shape":
+        wanted = {"answer", "shape"}
     from tinyllm_jax.training import metrics
 
     rows = [row for row in metrics.read(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2] and set(rows[0]["terms"]) == wanted
 
 
-def test_a_lora_run_is_restored_merged(puzzle_corpus, tmp_path):
+def test_only_the_recipes_of_others_tell_the_encoder():
+    told = {recipe: load("tinyllm", f"recipe={recipe}")[1].objective.prefix for recipe in ("paper", "released", "recommended")}
+    assert told == {"paper": "encoder", "released": "encoder", "recommended": "decoder"}
+    assert load("quickstart", "")[1].objective.prefix == "decoder"
+
+
+def test_the_quickstart_weighs_each_teacher_alike():
+    terms = lambda arg: run_config.terms(run_config.resolve(load("quickstart", arg)[1], ("careless", "material", "shape")))
+    assert terms("teachers=none") == {"answer": 1.0}
+    assert terms("teachers=material+shape") == {"answer": 1.0, "material": 3.0, "shape": 3.0}
+    assert terms("") == {"answer": 1.0, "careless": 3.0, "material": 3.0, "shape": 3.0}
+    assert terms("teachers=shape:0.5") == {"answer": 1.0, "shape": 0.5}
+
+
+def test_a_lora_run_is_restored_merged(things_corpus, tmp_path):
     from flax import traverse_util
 
     from tinyllm_jax.training import restore
 
-    _, config = load("debug_cpu", "")
+    _, config = load("quickstart", "")
     config.student.lora_rank, config.student.lora_targets = 2, ("q", "wo")
     config.steps, config.batch_size, config.checkpoint.every, config.validation.questions = 2, 8, 2, 4
-    loop.train(config, puzzle_corpus, tmp_path / "run")
+    loop.train(config, things_corpus, tmp_path / "run")
     trained = restore.restore(tmp_path / "run")
     assert trained.student.lora_rank == 0
     assert not [k for k in traverse_util.flatten_dict(trained.params, sep="/") if "lora" in k]

@@ -150,7 +150,7 @@ def _devices(distributed: bool = False) -> None:
 
 def _define_teach(values, argv):
     _define_config(values, argv, "a file of teachers, e.g. configs/teachers.py; override a field by "
-                   "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of puzzles")
+                   "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of the made-up things")
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("source", "", "where the questions come from, as in corpus build", values)
     flags.DEFINE_list("teachers", [], "the teachers' names, separated by commas; all of the file when not given", values)
@@ -258,7 +258,9 @@ def evaluate(values) -> None:
     print(report.table(reports))
     if values.report:
         samples = _samples(students, values)
-        results.write_text(values.report, page.html_page(f"TinyLLM on {reports[0].result.task}", reports, samples))
+        task = reports[0].result.task
+        gap = getattr(tasks.TASKS[task], "GAP", "")
+        results.write_text(values.report, page.html_page(f"TinyLLM on {task}", reports, samples, gap))
         print(f"wrote {values.report}")
 
 

@@ -36,7 +36,7 @@ def define_build(values, argv):
 
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("source", "", "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
-                        "puzzles: train=N,level=N,seed=N", values)
+                        "things: train=N,things=N,seed=N", values)
     flags.DEFINE_integer("questions", 0, "the first n questions of each split; 0: all", flag_values=values, lower_bound=0)
     flags.DEFINE_multi_string("log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values)
     flags.DEFINE_multi_string("corpus", [], "a finished corpus whose columns to put beside; may be given again", values)

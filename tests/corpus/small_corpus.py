@@ -4,7 +4,7 @@ from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 
-TEACHERS = ("flan-t5-xl", "puzzle.b_2")
+TEACHERS = ("flan-t5-xl", "teacher.b_2")
 
 
 def _rationale(index: int, teacher: str) -> Rationale:

@@ -17,8 +17,8 @@ from tinyllm_jax.tasks.question import Question
 def test_join(tmp_path):
     first, *rest = all_rows()
     logs = [write_log(tmp_path / "a", [first, *rest[1:]]), write_log(tmp_path / "b", all_rows("a-teacher"))]
-    manifest = build("puzzles", QUESTIONS, logs, tmp_path / "out")
-    corpus = Corpus(tmp_path / "out", "puzzles")
+    manifest = build("things", QUESTIONS, logs, tmp_path / "out")
+    corpus = Corpus(tmp_path / "out", "things")
     assert corpus.teachers == ("a-teacher", "b-teacher")
     rows = corpus.rows("train")
     assert [row.question for row in rows] == QUESTIONS["train"]
@@ -37,16 +37,16 @@ def test_bytes_do_not_depend_on_the_order(tmp_path):
     for name, seed in (("one", 1), ("two", 2)):
         random.Random(seed).shuffle(rows)
         logs = [write_log(tmp_path / f"{name}{part}", rows[part::3]) for part in range(3)]
-        report = build("puzzles", QUESTIONS, logs[::-1], tmp_path / name).report
+        report = build("things", QUESTIONS, logs[::-1], tmp_path / name).report
         assert report["log"]["rows logged twice"] == 1
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_rows_of_unknown_and_changed_questions_are_counted(tmp_path):
-    stranger = Question("x", "puzzles", "train", "", "Who?", ("a", "b"), "a")
+    stranger = Question("x", "things", "train", "", "Who?", ("a", "b"), "a")
     changed = log_row(QUESTIONS["train"][0], text="old", question_key="0" * 64)
     log = write_log(tmp_path / "log", [log_row(stranger), changed, *all_rows()])
-    report = build("puzzles", QUESTIONS, [log], tmp_path / "out").report
+    report = build("things", QUESTIONS, [log], tmp_path / "out").report
     assert report["log"] == {"rows": 10, "rows of an unknown or changed question": 2, "rows logged twice": 0,
                              "failed rows": 0, "failed, never made good": 0, "bytes of a torn last row": 0}
     assert "unknown or changed question 2" in format_report(report)
@@ -55,7 +55,7 @@ def test_rows_of_unknown_and_changed_questions_are_counted(tmp_path):
 def test_a_torn_tail_is_counted(tmp_path):
     log = write_log(tmp_path / "log", all_rows())
     log.write_bytes(log.read_bytes()[:-5])
-    report = build("puzzles", QUESTIONS, [log], tmp_path / "out").report
+    report = build("things", QUESTIONS, [log], tmp_path / "out").report
     last = len(tfrecord.frame(all_rows()[-1].to_bytes()))
     assert report["log"]["bytes of a torn last row"] == last - 5
     assert report["splits"]["test"]["teachers"]["b-teacher"]["missing"] == 1
@@ -63,7 +63,7 @@ def test_a_torn_tail_is_counted(tmp_path):
 
 def test_an_empty_rationale_has_no_weight(tmp_path):
     log = write_log(tmp_path / "log", [log_row(QUESTIONS["train"][0], text=" "), *all_rows()[1:]])
-    build("puzzles", QUESTIONS, [log], tmp_path / "out")
+    build("things", QUESTIONS, [log], tmp_path / "out")
     rationale = Corpus(tmp_path / "out").rows("train")[0].rationales["b-teacher"]
     assert (rationale.weight, rationale.flags) == (0, ("empty",))
 
@@ -71,7 +71,7 @@ def test_an_empty_rationale_has_no_weight(tmp_path):
 def test_failed_rows_are_never_used(tmp_path):
     good = all_rows()
     rows = [failed(good[0]), failed(good[0]), failed(good[1]), *good[1:]]
-    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
+    report = build("things", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
     assert report["log"]["failed rows"] == 3 and report["log"]["failed, never made good"] == 1
     assert report["log"]["rows logged twice"] == 0
     assert report["splits"]["train"]["teachers"]["b-teacher"]["missing"] == 1
@@ -84,7 +84,7 @@ def test_failed_rows_are_never_used(tmp_path):
 def test_totals_of_what_was_generated(tmp_path):
     rows = [log_row(QUESTIONS["train"][index], tokens=tokens, context_cut=cut)
             for index, (tokens, cut) in enumerate([(5, 0), (-1, 7), (3, 2)])]
-    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", [*rows, rows[0]])], tmp_path / "out").report
+    report = build("things", QUESTIONS, [write_log(tmp_path / "log", [*rows, rows[0]])], tmp_path / "out").report
     assert report["generations"] == {"b-teacher": {"rows": 3, "prompt_tokens": 27, "tokens": 8, "contexts_cut": 2,
                                                    "context_words_cut": 9}}
 
@@ -93,7 +93,7 @@ def test_times_are_not_in_a_corpus(tmp_path):
     """A job that was killed and went on has other times, and makes the same corpus."""
     for name, seconds in (("one", 0.5), ("two", 70.0)):
         rows = [dataclasses.replace(row, seconds=seconds) for row in all_rows()]
-        build("puzzles", QUESTIONS, [write_log(tmp_path / f"{name}.log", rows)], tmp_path / name)
+        build("things", QUESTIONS, [write_log(tmp_path / f"{name}.log", rows)], tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -108,21 +108,21 @@ def test_rows_made_in_two_ways_are_not_mixed(tmp_path, other, differs):
     stray = dataclasses.replace(log_row(QUESTIONS["test"][0]), key="f" * 64, **other)
     logs = [write_log(tmp_path / "a", all_rows()), write_log(tmp_path / "b", [stray])]
     with pytest.raises(UserError, match=rf"teacher 'b-teacher' were not all made in one way: .*a \({differs}.*--log") as error:
-        build("puzzles", QUESTIONS, logs, tmp_path / "out")
+        build("things", QUESTIONS, logs, tmp_path / "out")
     assert str(tmp_path / "a") in str(error.value) and str(tmp_path / "b") in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_revision_names_the_weights_wherever_they_lie(tmp_path):
     rows = [dataclasses.replace(row, model=f"/somewhere/{index}") for index, row in enumerate(all_rows())]
-    build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out")
+    build("things", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out")
     assert len(Corpus(tmp_path / "out").manifest.teachers["b-teacher"]) == 8
 
 
 def test_failed_rows_and_strangers_of_another_setting_are_no_mix(tmp_path):
-    stranger = Question("x", "puzzles", "train", "", "Who?", ("a", "b"), "a")
+    stranger = Question("x", "things", "train", "", "Who?", ("a", "b"), "a")
     rows = [*all_rows(), failed(log_row(FIRST, seed=1)), log_row(stranger, seed=2)]
-    report = build("puzzles", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
+    report = build("things", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out").report
     assert report["log"]["failed, never made good"] == 1
 
 
@@ -156,5 +156,5 @@ def _not_a_log(tmp_path):
 ])
 def test_bad_logs(tmp_path, make, message):
     with pytest.raises(UserError, match=message):
-        build("puzzles", QUESTIONS, make(tmp_path), tmp_path / "out")
+        build("things", QUESTIONS, make(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()

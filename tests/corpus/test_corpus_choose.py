@@ -54,7 +54,7 @@ def test_vote_share(texts, forced, share):
 
 
 def test_equal_choices_are_one_answer():
-    question = Question("q", "puzzles", "train", "", "Which?", ("cats", "dogs", "cats"), "cats")
+    question = Question("q", "things", "train", "", "Which?", ("cats", "dogs", "cats"), "cats")
     assert choose.answers([unforced("It is (c): the answer is (c).", question=question)], question) == {0: "cats"}
 
 
@@ -93,7 +93,7 @@ def test_build_with_unforced_first(tmp_path):
     for name, seed in (("one", 1), ("two", 2)):
         random.Random(seed).shuffle(rows)
         logs = [write_log(tmp_path / f"{name}{part}", rows[part::2]) for part in range(2)]
-        report = build("puzzles", QUESTIONS, logs, tmp_path / name).report
+        report = build("things", QUESTIONS, logs, tmp_path / name).report
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     got = [row.rationales.get("b-teacher") for row in Corpus(tmp_path / "one").rows("train")]
     assert [r and (r.text == RIGHT, r.forced, r.vote_share) for r in got] == [

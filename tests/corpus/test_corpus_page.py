@@ -55,7 +55,7 @@ def built(tmp_path):
               for question in train[:4] for index, letter in enumerate("bba")),
             unforced("We go up by one. So the answer is (b). And then the", 0, train[4], teacher="own", context_cut=5)]
     log = write_log(tmp_path / "log", rows)
-    build("puzzles", QUESTIONS, [log], tmp_path / "built", policy="clean+truncate")
+    build("things", QUESTIONS, [log], tmp_path / "built", policy="clean+truncate")
     return tmp_path / "built"
 
 
@@ -71,7 +71,7 @@ def test_the_page_is_closed_and_fetches_nothing(built):
 def test_the_page_says_what_the_corpus_holds(built):
     read = Reader(page.html_page(Corpus(built)))
     text = " ".join(" ".join(read.texts).split())
-    for words in ("Rationales for puzzles", "of b-teacher's 8", "not shown the gold answer", "state the gold one",
+    for words in ("Rationales for things", "of b-teacher's 8", "not shown the gold answer", "state the gold one",
                   "first sample", "100.0 % [56.6–100.0] of 5",
                   "b-teacher: sound (8)", "own: truncated (1)", "✓ gold", "What is 0 + 1?", "Policy clean+truncate",
                   "contexts cut", Corpus(built).fingerprint):

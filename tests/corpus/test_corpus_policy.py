@@ -92,11 +92,11 @@ def test_the_policy_of_a_build(tmp_path):
     prints = set()
     for name, text, weight in (("keep-all", "We add one. And", 1), ("clean", "We add one. And", 0),
                                ("clean+truncate", "We add one.", 1)):
-        report = build("puzzles", QUESTIONS, [log], tmp_path / name, policy=name).report
+        report = build("things", QUESTIONS, [log], tmp_path / name, policy=name).report
         got = Corpus(tmp_path / name).rows("train")[0].rationales["b-teacher"]
         assert (got.text, got.weight) == (text, weight) and report["policy"]["name"] == name
         assert report["policy"]["teachers"]["b-teacher"]["dropped"] == 1 - weight
         prints.add(Corpus(tmp_path / name).fingerprint)
     assert len(prints) == 3
     with pytest.raises(UserError, match="unknown policy 'claen'; did you mean 'clean'"):
-        build("puzzles", QUESTIONS, [log], tmp_path / "out", policy="claen")
+        build("things", QUESTIONS, [log], tmp_path / "out", policy="claen")

@@ -15,7 +15,7 @@ EVIL = "<script>alert('x')</script><img src=x onerror=\"alert(1)\"> & 'quoted'"
 
 
 def questions(n: int = 40) -> list[Question]:
-    return [Question(f"q{i}", "puzzles", "validation", "", f"Question {i}?", ("w", "x", "y", "z"), "wxyz"[i % 4])
+    return [Question(f"q{i}", "things", "validation", "", f"Question {i}?", ("w", "x", "y", "z"), "wxyz"[i % 4])
             for i in range(n)]
 
 
@@ -27,7 +27,7 @@ def result(right: set[int], n: int = 40, written: str = "w", matched: set[int] |
         choice = question.gold if i in right else (question.gold + 1) % 4
         predictions.append(results.Prediction(question.id, question.gold, (-1.0, -2.0, -3.0, -4.0), (2, 2, 2, 3), choice,
                                               choice, written, i in matched, i in matched, False, False))
-    return results.Result("puzzles", "validation", tuple(predictions), 0.25, stats.majority(asked, asked),
+    return results.Result("things", "validation", tuple(predictions), 0.25, stats.majority(asked, asked),
                           {"inputs_cut": 0, "answers_unfinished": 2}, 2.0, 100)
 
 
@@ -120,7 +120,7 @@ def test_table_is_aligned_and_whole():
     ([pair({1}, {2})[0], report.StudentReport("B", dataclasses.replace(result({1}), split="test"))], "one task and split"),
 ])
 def test_unreportable(students, message):
-    for make in (report.table, lambda s: page.html_page("t", s, [], [])):
+    for make in (report.table, lambda s: page.html_page("t", s)):
         with pytest.raises(UserError, match=message):
             make(students)
 
@@ -128,11 +128,11 @@ def test_unreportable(students, message):
 def evil_page() -> str:
     asked = questions(1)[0]
     evil = dataclasses.replace(asked, question=EVIL, context=EVIL, choices=(EVIL, "x", "y", "z"), answer=EVIL)
-    rows = [{"step": 1, "loss": 2.0, "terms": {EVIL: 2.0}}, {"step": 2, "validation_accuracy": 0.5}]
+    rows = [{"step": 1, "loss": 2.0, "terms": {EVIL: 2.0}}, {"step": 2, "validation_accuracy": 0.5, "validation_terms": {EVIL: 1.0}}]
     found = dataclasses.replace(result({0}, written=EVIL), task=EVIL, counts={EVIL: 1},
                                 majority=stats.Majority("text", EVIL, stats.Accuracy(1, 40)))
     students = [report.StudentReport(EVIL, found, rows, about=EVIL), report.StudentReport("B", found)]
-    return page.html_page(EVIL, students, [report.Sample(evil, {EVIL: {EVIL: EVIL}})], [EVIL])
+    return page.html_page(EVIL, students, [report.Sample(evil, {EVIL: {EVIL: EVIL}})], EVIL)
 
 
 def test_no_text_becomes_markup():
@@ -158,7 +158,7 @@ def test_page_says_what_the_table_says():
                 for s in pair(set(range(30)), set(range(10)))]
     asked = questions()[35]
     shown = report.Sample(asked, {"multi-teacher student": {"stepwise": "Because it follows."}})
-    text = page.html_page("Report", students, [shown], ["One seed."])
+    text = page.html_page("Report", students, [shown], "One seed.")
     words = " ".join("".join(Reader(text).texts).split())
     assert report.verdict(students)[0] in words
     for part in ("[59.8, 85.8]", "Because it follows.", "Rationale as stepwise", "One seed.", "+50.0", "p < 0.001"):
@@ -166,8 +166,34 @@ def test_page_says_what_the_table_says():
     assert text.count('class="chart"') == 2 and text.count('class="bar"') == 8
 
 
+def test_page_draws_each_term_on_validation_questions_in_the_students_colours():
+    learn = {"A": ["answer"], "B": ["answer", "one"], "C": ["answer", "two"], "D": ["answer", "one", "two"]}
+    students = [
+        report.StudentReport(name, result({1}), [{"step": 10, "validation_terms": dict.fromkeys(terms, 0.5)}])
+        for name, terms in learn.items()
+    ]
+    text = page.html_page("Report", students)
+    figures = dict(re.findall(r"<figcaption>(.*?)</figcaption>(.*?)</figure>", text, re.S))
+    assert list(figures) == [f"Loss of {term} on validation questions" for term in ("answer", "one", "two")]
+    for term, drawn in (("one", {1: "B", 3: "D"}), ("two", {2: "C", 3: "D"})):
+        figure = figures[f"Loss of {term} on validation questions"]
+        assert re.findall(r'polyline class="line s(\d)"', figure) == [str(i) for i in drawn]
+        legend = re.findall(r'<li>.*?class="line s(\d)".*?</svg>(\w)</li>', figure)
+        assert legend == [(str(i), name) for i, name in drawn.items()]
+
+
+def test_table_tests_every_pair_of_more_than_two():
+    first, second = pair(set(range(30)), set(range(10)))
+    third = report.StudentReport("third student", result(set(range(28))))
+    text = report.table([first, second, third])
+    assert "  multi-teacher student against answers-only student: +50.0 points, p < 0.001" in text
+    assert "  multi-teacher student against third student: +5.0 points, p = 0.50" in text
+    assert "  answers-only student against third student: -45.0 points, p < 0.001" in text
+    assert "against answers-only student" not in report.table([first, second])
+
+
 def test_page_of_one_student_without_training():
-    text = page.html_page("Report", [report.StudentReport("A", result({1}))], [], [])
+    text = page.html_page("Report", [report.StudentReport("A", result({1}))])
     assert "Pair by pair" not in text and "Training<" not in text and Reader(text).open == []
 
 

@@ -11,15 +11,15 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import config, engine, job, ledger, log, plan, scripted
 
 SOURCE = "train=60,validation=8,test=8"
-QUESTIONS = tasks.load("puzzles", SOURCE)["train"]
+QUESTIONS = tasks.load("things", SOURCE)["train"]
 
 
 def spec(**changes):
-    return config.teacher(**{**dict(engine="scripted", model="steps", shots=0), **changes})
+    return config.teacher(**{**dict(engine="scripted", model="shape", shots=0), **changes})
 
 
 def teach(out, *names, source=SOURCE, **options):
-    return job.teach("puzzles", source, {name: spec(model=name) for name in names or ("steps",)}, out, **options)
+    return job.teach("things", source, {name: spec(model=name) for name in names or ("shape",)}, out, **options)
 
 
 def rows(path):
@@ -48,7 +48,7 @@ class Flaky:
 
 
 def run(path, flaky, questions=QUESTIONS, stop=lambda: False, **changes):
-    teacher = plan.load("steps", spec(**changes), "", "puzzles", questions, seed=0)
+    teacher = plan.load("shape", spec(**changes), "", "things", questions, seed=0)
     return job.run(teacher, questions, path, stop, lambda teacher: flaky)
 
 
@@ -57,10 +57,10 @@ def wrong(question):
 
 
 def test_finished_job_does_nothing_and_says_so(tmp_path, capsys):
-    teach(tmp_path, "steps", "back")
+    teach(tmp_path, "shape", "material")
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())]
     capsys.readouterr()
-    results = teach(tmp_path, "steps", "back")
+    results = teach(tmp_path, "shape", "material")
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())] == before
     assert all((r.done_before, r.written, r.left) == (60, 0, 0) for r in results.values())
     printed = capsys.readouterr().out
@@ -68,14 +68,14 @@ def test_finished_job_does_nothing_and_says_so(tmp_path, capsys):
 
 
 def test_more_splits_add_rows_and_a_limit_takes_the_first(tmp_path):
-    assert teach(tmp_path, limit=7)["steps"].written == 7
-    more = teach(tmp_path, splits=("train", "validation"))["steps"]
+    assert teach(tmp_path, limit=7)["shape"].written == 7
+    more = teach(tmp_path, splits=("train", "validation"))["shape"]
     assert (more.done_before, more.written) == (7, 61)
 
 
 def test_another_setting_is_another_log(tmp_path, capsys):
-    first = teach(tmp_path)["steps"]
-    second = teach(tmp_path, seed=1)["steps"]
+    first = teach(tmp_path)["shape"]
+    second = teach(tmp_path, seed=1)["shape"]
     assert second.log != first.log and (second.done_before, second.written) == (0, 60)
     assert not rows(first.log).keys() & rows(second.log).keys()
     assert f"{first.log} is of another model, prompt, sampling or seed" in capsys.readouterr().err
@@ -84,48 +84,43 @@ def test_another_setting_is_another_log(tmp_path, capsys):
 def test_the_setting_is_all_that_decides_the_texts(tmp_path):
     template = tmp_path / "t.txt"
     template.write_text("{question} {options} {answer} {rationale}")
-    base = plan.load("t", spec(), "r", "puzzles", QUESTIONS, 0)
-    same = [plan.load("t", spec(**c), "r", "puzzles", QUESTIONS, 0)
+    base = plan.load("t", spec(), "r", "things", QUESTIONS, 0)
+    same = [plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
             for c in ({"mode": "unforced"}, {"dtype": "float32"}, {"window": 512}, {"batch_tokens": 1}, {"concurrency": 3})]
-    other = [plan.load("t", spec(**c), "r", "puzzles", QUESTIONS, 0) for c in (
+    other = [plan.load("t", spec(**c), "r", "things", QUESTIONS, 0) for c in (
         {"temperature": 0.5}, {"top_p": 0.5}, {"max_tokens": 9}, {"stop": ("x",)}, {"chat": True},
         {"forced_template": str(template)})]
-    other += [plan.load("t", spec(), "r2", "puzzles", QUESTIONS, 0), plan.load("t", spec(), "r", "puzzles", QUESTIONS, 1)]
+    other += [plan.load("t", spec(), "r2", "things", QUESTIONS, 0), plan.load("t", spec(), "r", "things", QUESTIONS, 1)]
     assert {teacher.setting for teacher in same} == {base.setting}
     assert len({base.setting, *(teacher.setting for teacher in other)}) == 9
 
 
 def test_shards_share_the_work_and_know_of_each_other(tmp_path):
-    whole = teach(tmp_path / "whole")["steps"]
-    parts = [teach(tmp_path / "parts", shard=(index, 3))["steps"] for index in range(3)]
+    whole = teach(tmp_path / "whole")["shape"]
+    parts = [teach(tmp_path / "parts", shard=(index, 3))["shape"] for index in range(3)]
     assert [part.log.name.split(".", 1)[1] for part in parts] == [f"{i}-of-3.tfrecord" for i in range(3)]
     assert [part.written for part in parts] == [20, 20, 20]
     assert rows(parts[0].log) | rows(parts[1].log) | rows(parts[2].log) == rows(whole.log)
-    again = teach(tmp_path / "parts", shard=(0, 2))["steps"]  # another number of workers: nothing is done twice
+    again = teach(tmp_path / "parts", shard=(0, 2))["shape"]  # another number of workers: nothing is done twice
     assert (again.done_before, again.written) == (30, 0)
     with pytest.raises(UserError, match="no shard 3/3; 3 shards are 0/3 to 2/3"):
         teach(tmp_path, shard=(3, 3))
 
 
 def test_rows_hold_the_question_and_where_the_text_came_from(tmp_path):
-    result = teach(tmp_path, "back")["back"]
+    result = teach(tmp_path, "material")["material"]
     questions = {question.id: question for question in QUESTIONS}
     for row in log.read(result.log):
         question = questions.pop(row.question_id)
-        assert row.question_key == question.key and row.text == scripted.explain_back(question.question)
-        assert (row.task, row.split, row.teacher, row.error) == ("puzzles", "train", "back", "")
-        assert (row.model, row.forced, row.sample) == ("scripted:back", True, 0)
-        assert row.finish_reason == "stop" and row.tokens == len(row.text) and row.prompt_tokens > 50
+        assert row.question_key == question.key and row.text == scripted.explain("material", question)
+        assert (row.task, row.split, row.teacher, row.error) == ("things", "train", "material", "")
+        assert (row.model, row.forced, row.sample) == ("scripted:material", True, 0)
+        assert row.finish_reason == "stop" and row.tokens == len(row.text.split()) and row.prompt_tokens > 10
     assert not questions
 
 
-def test_explanations_are_pinned():
-    assert scripted.explain_steps("From 8 go +3 -2 +1") == "8 +3 to 9, 9 -2 to 7, 7 +1 to 8."
-    assert scripted.explain_back("From 8 go +3 -2 +1") == "8 from 7 +1, 7 from 9 -2, 9 from 8 +3."
-
-
 def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
-    path = tmp_path / "steps.tfrecord"
+    path = tmp_path / "shape.tfrecord"
     bad = {question.id for question in QUESTIONS[::4]}
     first = run(path, Flaky(lambda request: request.question.id in bad))
     assert (first.written, len(first.failed), first.left) == (45, 15, 15)
@@ -136,13 +131,13 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
     again = run(path, second)
     assert (again.done_before, again.written, again.left) == (45, 15, 0) and second.closed
     assert {request.question.id for request in second.asked} == bad
-    with log.Log(path, "puzzles", "steps") as done:
+    with log.Log(path, "things", "shape") as done:
         assert len(done.rows) == 60 and not done.failed
     assert ledger.total(done.rows.values(), done.failed.values()).rows == 60
 
 
 def test_a_job_that_only_fails_gives_up(tmp_path):
-    many = tasks.load("puzzles", "train=150,validation=1,test=1")["train"]
+    many = tasks.load("things", "train=150,validation=1,test=1")["train"]
     with pytest.raises(UserError, match="the first 100 requests all failed, the last with: timed out"):
         run(tmp_path / "l.tfrecord", Flaky(lambda request: True), many)
 
@@ -195,7 +190,7 @@ def test_the_engine_is_not_opened_for_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(model="stesp"), "did you mean 'steps'"),
+    (dict(model="shaep"), "did you mean 'shape'"),
     (dict(model=""), "it has no model"),
     (dict(engine="vlm"), "did you mean 'vllm'"),
     (dict(mode="free"), "unknown mode of teacher 't'"),
@@ -209,18 +204,18 @@ def test_the_engine_is_not_opened_for_nothing(tmp_path):
     (dict(engine="vllm", model="nobody/nothing"), "model 'nobody/nothing' is no directory here, and the hub does not give it"),
     (dict(engine="vllm", model="not a name"), "is no directory here, and the hub does not give it"),
     (dict(engine="vllm", engine_args={"trust_remote_code": True}), "only safetensors without code are loaded"),
-    (dict(shots=2), "no in-context examples for task 'puzzles'"),
+    (dict(shots=2), "no in-context examples for task 'things'"),
 ])
 def test_bad_teachers(tmp_path, arguments, message):
     with pytest.raises(UserError) as error:
-        job.teach("puzzles", SOURCE, {"t": spec(**arguments)}, tmp_path / "out")
+        job.teach("things", SOURCE, {"t": spec(**arguments)}, tmp_path / "out")
     assert message in str(error.value) and "secret" not in str(error.value)
-    assert not list(tmp_path.glob("out/*")) or arguments["model"] == "stesp" and rows(*tmp_path.glob("out/*")) == {}
+    assert not list(tmp_path.glob("out/*")) or arguments["model"] == "shaep" and rows(*tmp_path.glob("out/*")) == {}
 
 
 def test_bad_names_and_splits(tmp_path):
     with pytest.raises(UserError, match="use lower-case letters"):
-        job.teach("puzzles", SOURCE, {"My Teacher": spec()}, tmp_path / "out")
+        job.teach("things", SOURCE, {"My Teacher": spec()}, tmp_path / "out")
     with pytest.raises(UserError, match="no split 'test'"):
         teach(tmp_path / "out", source="train=10,test=0,validation=0", splits=("test",))
     with pytest.raises(UserError, match="unknown teacher field 'max_tokns'; did you mean 'max_tokens'"):
@@ -232,13 +227,13 @@ def test_a_directory_without_safetensors(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_text("")
     with pytest.raises(UserError, match="holds no .*safetensors, and no other weights are loaded"):
-        job.teach("puzzles", SOURCE, {"t": spec(engine="transformers", model=str(tmp_path))}, tmp_path / "out")
+        job.teach("things", SOURCE, {"t": spec(engine="transformers", model=str(tmp_path))}, tmp_path / "out")
 
 
-def test_scripted_teachers_know_puzzles_only(tmp_path):
+def test_scripted_teachers_know_things_only(tmp_path):
     question = tasks.Question("1", "obqa", "train", "", "The sun is responsible for", ("a", "b"), "a")
-    teacher = plan.load("steps", spec(), "", "obqa", [question], 0)
-    with pytest.raises(UserError, match="not a puzzle"):
+    teacher = plan.load("shape", spec(), "", "obqa", [question], 0)
+    with pytest.raises(UserError, match="not a question about a made-up thing"):
         job.run(teacher, [question], tmp_path / "l.tfrecord", lambda: False)
 
 

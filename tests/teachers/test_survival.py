@@ -18,12 +18,12 @@ from tinyllm_jax.corpus import build
 from tinyllm_jax.teachers import log
 
 TINY = Path(tiny.__file__)
-PUZZLES = "train=300,validation=10,test=10"
+THINGS = "train=300,validation=10,test=10"
 
 
 @pytest.fixture(scope="module")
 def small_models(tmp_path_factory):
-    return {kind: str(tiny.make(tmp_path_factory.mktemp(kind), kind)) for kind in ("causal", "t5")} | {"steps": "steps"}
+    return {kind: str(tiny.make(tmp_path_factory.mktemp(kind), kind)) for kind in ("causal", "t5")} | {"shape": "shape"}
 
 
 def start(out, model, source, delay=0.0, **options):
@@ -55,14 +55,14 @@ def corpus_bytes(task, source, path, out) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(Path(out).iterdir())}
 
 
-@pytest.mark.parametrize("kind, kills", [("steps", 12), ("causal", 3), ("t5", 3)])
+@pytest.mark.parametrize("kind, kills", [("shape", 12), ("causal", 3), ("t5", 3)])
 def test_kill_9_at_random_moments(small_models, kind, kills, tmp_path):
     """The corpus is that of an uninterrupted run, byte for byte; nothing is lost and nothing is there twice."""
-    task, source = ("puzzles", PUZZLES) if kind == "steps" else ("custom", tiny.questions(tmp_path / "questions", 40))
+    task, source = ("things", THINGS) if kind == "shape" else ("custom", tiny.questions(tmp_path / "questions", 40))
     assert finish(start(tmp_path / "whole", small_models[kind], source))[0] == 0
     draw, survived = random.Random(kind), 0
     for _ in range(kills):
-        process = start(tmp_path / "killed", small_models[kind], source, 0.002 if kind == "steps" else 0.02)
+        process = start(tmp_path / "killed", small_models[kind], source, 0.002 if kind == "shape" else 0.02)
         before = size(tmp_path / "killed")
         while process.poll() is None and size(tmp_path / "killed") == before:
             time.sleep(0.001)
@@ -80,24 +80,24 @@ def test_kill_9_at_random_moments(small_models, kind, kills, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("kind", ["steps", "t5"])
+@pytest.mark.parametrize("kind", ["shape", "t5"])
 def test_signals_finish_what_is_in_flight(small_models, kind, number, tmp_path):
-    source = PUZZLES if kind == "steps" else tiny.questions(tmp_path / "questions", 40)
-    process = start(tmp_path / "out", small_models[kind], source, 0.01 if kind == "steps" else 0.05)
+    source = THINGS if kind == "shape" else tiny.questions(tmp_path / "questions", 40)
+    process = start(tmp_path / "out", small_models[kind], source, 0.01 if kind == "shape" else 0.05)
     while process.poll() is None and not size(tmp_path / "out"):
         time.sleep(0.005)
     process.send_signal(number)
     status, out, err = finish(process)
     assert status == 3 and "stopping: what is in flight is finished first" in err and " left (" in out
     kept = rows(the_log(tmp_path / "out"))
-    assert 0 < len(kept) < (300 if kind == "steps" else 40)
+    assert 0 < len(kept) < (300 if kind == "shape" else 40)
     status, out, _ = finish(start(tmp_path / "out", small_models[kind], source))
     assert status == 0 and f"{len(kept)} rows done before" in out
     assert set(kept) < set(rows(the_log(tmp_path / "out")))
 
 
 def test_a_second_ctrl_c_ends_at_once(small_models, tmp_path):
-    process = start(tmp_path, small_models["steps"], PUZZLES, 0.5)
+    process = start(tmp_path, small_models["shape"], THINGS, 0.5)
     while process.poll() is None and not size(tmp_path):
         time.sleep(0.01)
     for _ in range(2):
@@ -150,11 +150,11 @@ def test_processes_apart_end_with_the_process_itself():
 def test_a_full_disk_loses_nothing(small_models, tmp_path):
     """A quota: no file may grow beyond 20 kB."""
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    status, _, err = finish(start(tmp_path, small_models["steps"], PUZZLES, preexec_fn=limit))
+    status, _, err = finish(start(tmp_path, small_models["shape"], THINGS, preexec_fn=limit))
     assert status == 1 and "cannot write log" in err and "File too large" in err and "Traceback" not in err
     assert "the same command goes on from there" in err
     assert 0 < the_log(tmp_path).stat().st_size <= 20_000
-    status, out, _ = finish(start(tmp_path, small_models["steps"], PUZZLES))
+    status, out, _ = finish(start(tmp_path, small_models["shape"], THINGS))
     assert status == 0 and " 0 left" in out and len(rows(the_log(tmp_path))) == 300
 
 
@@ -166,10 +166,10 @@ def test_a_small_disk_loses_nothing(small_models, tmp_path):
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
     try:
-        status, _, err = finish(start(disk, small_models["steps"], PUZZLES))
+        status, _, err = finish(start(disk, small_models["shape"], THINGS))
         assert status == 1 and "No space left on device" in err and "Traceback" not in err
         subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
-        status, out, _ = finish(start(disk, small_models["steps"], PUZZLES))
+        status, out, _ = finish(start(disk, small_models["shape"], THINGS))
         assert status == 0 and len(rows(the_log(disk))) == 300
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -179,15 +179,15 @@ def test_a_directory_that_takes_no_file(small_models, tmp_path):
     """Root may write everywhere, but nobody can make a file in /proc."""
     for out in ("/proc/self/logs", tmp_path / "file" / "logs"):
         (tmp_path / "file").write_text("")
-        status, _, err = finish(start(out, small_models["steps"], PUZZLES))
+        status, _, err = finish(start(out, small_models["shape"], THINGS))
         assert status == 1 and "cannot write log" in err and "Traceback" not in err
 
 
 def test_a_second_job_on_the_same_log_is_refused(small_models, tmp_path):
-    first = start(tmp_path, small_models["steps"], PUZZLES, 0.05)
+    first = start(tmp_path, small_models["shape"], THINGS, 0.05)
     while first.poll() is None and not size(tmp_path):
         time.sleep(0.01)
-    status, _, err = finish(start(tmp_path, small_models["steps"], PUZZLES))
+    status, _, err = finish(start(tmp_path, small_models["shape"], THINGS))
     assert status == 1 and "is being written by another process" in err
     first.send_signal(signal.SIGTERM)
     assert finish(first)[0] == 3

@@ -85,8 +85,8 @@ def main(out: str, model: str, source: str, delay: str) -> int:
         append(self, row)
 
     log.Log.append = slow_append
-    if model == "steps":
-        task, teacher = "puzzles", config.scripted()["steps"]
+    if model == "shape":
+        task, teacher = "things", config.scripted()["shape"]
     else:
         task, teacher = "custom", spec(pathlib.Path(model), source)
     return 3 if job.teach(task, source, {"tiny": teacher}, out)["tiny"].stopped else 0

@@ -28,10 +28,10 @@ def test_teacher_weights():
 def test_resolve_names_every_teacher_and_prefix():
     config = run_config.default_config()
     config.objective.rationale = 0.5
-    resolved = run_config.resolve(config, ("llama-2-7b-chat", "flan-t5-xl", "steps"))
-    assert run_config.terms(resolved) == {"answer": 1.0, "flan-t5-xl": 0.5, "llama-2-7b-chat": 0.5, "steps": 0.5}
+    resolved = run_config.resolve(config, ("llama-2-7b-chat", "flan-t5-xl", "shape"))
+    assert run_config.terms(resolved) == {"answer": 1.0, "flan-t5-xl": 0.5, "llama-2-7b-chat": 0.5, "shape": 0.5}
     assert resolved.objective.prefixes.to_dict() == {
-        "answer": "predict", "flan-t5-xl": "explain", "llama-2-7b-chat": "rationale", "steps": "explain steps"}
+        "answer": "predict", "flan-t5-xl": "explain", "llama-2-7b-chat": "rationale", "shape": "explain shape"}
     assert not config.objective.teachers.to_dict()
 
 

@@ -185,13 +185,13 @@ def test_deal_balances_both_sides():
 
 
 def row(i: int, **rationales: Rationale) -> Row:
-    question = Question(f"q{i}", "puzzles", "train", "", f"what is {i}?", ("one", "two"), "two")
+    question = Question(f"q{i}", "things", "train", "", f"what is {i}?", ("one", "two"), "two")
     return Row(question, rationales)
 
 
 def resolved(*teachers: str):
     config = run_config.default_config()
-    config.task = "puzzles"
+    config.task = "things"
     return run_config.resolve(config, teachers)
 
 

@@ -15,11 +15,12 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 TINY = ["--config.steps=24", "--config.batch_size=8", "--config.checkpoint.every=6", "--config.log_every=2",
-        "--config.student.dropout_rate=0.1", "--config.validation.questions=8"]
+        "--config.student.dropout_rate=0.1", "--config.validation.questions=8", "--config.objective.prefix=encoder",
+        "--config.objective.rationale=1"]
 
 
 def command(corpus, workdir, *more: str) -> list[str]:
-    return [sys.executable, "-m", "tinyllm_jax", "train", "--config", str(REPO / "configs/debug_cpu.py"),
+    return [sys.executable, "-m", "tinyllm_jax", "train", "--config", str(REPO / "configs/quickstart.py"),
             "--corpus", str(corpus), "--workdir", str(workdir), *TINY, *more]
 
 
@@ -50,10 +51,10 @@ def assert_same_bits(a, b) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(puzzle_corpus, tmp_path_factory) -> pathlib.Path:
+def whole(things_corpus, tmp_path_factory) -> pathlib.Path:
     """An uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    done = run(puzzle_corpus, workdir)
+    done = run(things_corpus, workdir)
     assert done.returncode == 0, done.stderr
     assert "step 24 of 24" in done.stdout
     return workdir
@@ -63,34 +64,36 @@ def test_the_workdir_tells_the_run(whole):
     found = rows(whole)
     logged = [row for row in found if "loss" in row]
     assert [row["step"] for row in logged] == list(range(2, 25, 2))
-    assert set(logged[0]["terms"]) == {"answer", "steps", "back"}
+    assert set(logged[0]["terms"]) == {"answer", "shape", "material"}
     np.testing.assert_allclose([sum(r["terms"].values()) for r in logged], [r["loss"] for r in logged], rtol=1e-5)
     assert logged[-1]["loss"] < logged[0]["loss"]
-    assert [row["step"] for row in found if "validation_accuracy" in row] == [6, 12, 18, 24]
+    validated = [row for row in found if "validation_accuracy" in row]
+    assert [row["step"] for row in validated] == [6, 12, 18, 24]
+    assert set(validated[0]["validation_terms"]) == {"answer", "shape", "material"}
     assert list((whole / "tensorboard").iterdir())
     run_file = json.loads((whole / "run.json").read_text())
-    assert run_file["data"]["terms"]["steps"]["targets"] == 96
+    assert run_file["data"]["terms"]["shape"]["targets"] == 96
 
 
-def test_killed_runs_go_on_to_the_same_bits(whole, puzzle_corpus, tmp_path):
+def test_killed_runs_go_on_to_the_same_bits(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     for wait_for in (6, 12):
-        process = subprocess.Popen(command(puzzle_corpus, workdir), env=environment(), stderr=subprocess.DEVNULL,
+        process = subprocess.Popen(command(things_corpus, workdir), env=environment(), stderr=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL)
         while not any((workdir / "checkpoints").glob(f"{wait_for}/sha256.json")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = run(puzzle_corpus, workdir)
+    done = run(things_corpus, workdir)
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stderr
     assert rows(workdir) == rows(whole)
     assert_same_bits(workdir, whole)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(whole, puzzle_corpus, tmp_path):
+def test_sigterm_saves_and_the_same_command_goes_on(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
-    process = subprocess.Popen(command(puzzle_corpus, workdir), env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(things_corpus, workdir), env=environment(), stderr=subprocess.PIPE, text=True)
     while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
         assert process.poll() is None
         time.sleep(0.01)
@@ -99,20 +102,20 @@ def test_sigterm_saves_and_the_same_command_goes_on(whole, puzzle_corpus, tmp_pa
     assert process.returncode in (0, 3), said
     if process.returncode == 3:
         assert "run the same command to go on" in said and "Traceback" not in said
-    done = run(puzzle_corpus, workdir)
+    done = run(things_corpus, workdir)
     assert done.returncode == 0, done.stderr
     assert_same_bits(workdir, whole)
-    again = run(puzzle_corpus, workdir)
+    again = run(things_corpus, workdir)
     assert again.returncode == 0 and "nothing to do" in again.stderr
 
 
-def test_goes_on_with_another_number_of_devices(whole, puzzle_corpus, tmp_path):
+def test_goes_on_with_another_number_of_devices(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     for step in (18, 24):
         shutil.rmtree(workdir / "checkpoints" / str(step), ignore_errors=True)
     mesh = ["--config.mesh.fsdp=2", "--config.mesh.tensor=2"]
-    done = run(puzzle_corpus, workdir, *mesh, devices=8)
+    done = run(things_corpus, workdir, *mesh, devices=8)
     assert done.returncode == 0, done.stderr
     assert "mesh {'data': 2, 'fsdp': 2, 'tensor': 2}" in done.stderr
     last = lambda d: [row["loss"] for row in rows(d) if "loss" in row]
@@ -127,21 +130,21 @@ def one_line(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last, last
 
 
-def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(whole, puzzle_corpus, tmp_path):
+def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(whole, things_corpus, tmp_path):
     from tinyllm_jax import opened
 
     def told(directory):
         (student,) = opened.open_students(flags(workdir=[str(directory)]))
-        texts = [student.write(student.questions("validation", 4), target, 24, 4) for target in ("steps", "answer")]
+        texts = [student.write(student.questions("validation", 4), target, 24, 4) for target in ("shape", "answer")]
         return [text for some in texts for _, text in some]
 
-    done = run(puzzle_corpus, tmp_path / "run", "--config.objective.prefix=decoder")
+    done = run(things_corpus, tmp_path / "run", "--config.objective.prefix=decoder")
     assert done.returncode == 0, done.stderr
     logged = [row for row in rows(tmp_path / "run") if "loss" in row]
-    assert set(logged[0]["terms"]) == {"answer", "steps", "back"} and logged[-1]["loss"] < logged[0]["loss"]
+    assert set(logged[0]["terms"]) == {"answer", "shape", "material"} and logged[-1]["loss"] < logged[0]["loss"]
     texts = told(tmp_path / "run")
     assert texts[:4] != texts[4:] and not any(text.startswith("explain") for text in texts)
-    refused = run(puzzle_corpus, whole, "--config.objective.prefix=decoder")
+    refused = run(things_corpus, whole, "--config.objective.prefix=decoder")
     assert refused.returncode == 2 and "objective" in refused.stderr
 
 
@@ -151,33 +154,33 @@ def flags(**values):
     return SimpleNamespace(**{"student": "", "step": "last", "corpus": "", "task": ""} | values)
 
 
-def test_a_workdir_in_use_is_refused(puzzle_corpus, tmp_path):
+def test_a_workdir_in_use_is_refused(things_corpus, tmp_path):
     from tinyllm_jax.training import workdir
 
     held = workdir.lock(tmp_path / "run")
-    one_line(run(puzzle_corpus, tmp_path / "run"), "in use by another run", str(os.getpid()))
+    one_line(run(things_corpus, tmp_path / "run"), "in use by another run", str(os.getpid()))
     held.close()
 
 
-def test_another_corpus_or_objective_is_refused_unless_allowed(whole, puzzle_corpus, tmp_path):
+def test_another_corpus_or_objective_is_refused_unless_allowed(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     before = (workdir / "run.json").read_text()
-    one_line(run(puzzle_corpus, workdir, "--config.objective.rationale=0.5"), "was trained otherwise", "objective was")
+    one_line(run(things_corpus, workdir, "--config.objective.rationale=0.5"), "was trained otherwise", "objective was")
     assert (workdir / "run.json").read_text() == before
     more = ["--config.objective.rationale=0.5", "--allow_changed", "--config.steps=26"]
-    done = run(puzzle_corpus, workdir, *more)
+    done = run(things_corpus, workdir, *more)
     assert done.returncode == 0 and "changed: objective was" in done.stderr, done.stderr
 
 
-def test_a_damaged_checkpoint_is_named(whole, puzzle_corpus, tmp_path):
+def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     path = max((p for p in (workdir / "checkpoints/24").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    one_line(run(puzzle_corpus, workdir, "--config.steps=30"), path.name, "is damaged")
+    one_line(run(things_corpus, workdir, "--config.steps=30"), path.name, "is damaged")
 
 
 @pytest.mark.parametrize("more, words", [
@@ -186,14 +189,14 @@ def test_a_damaged_checkpoint_is_named(whole, puzzle_corpus, tmp_path):
     (["--config.optimizer.name=adam"], ["did you mean 'adamw'"]),
     (["--config.optimizer.learning_rat=1"], ["learning_rat"]),
     (["--config.student.name=byte-tiney"], ["did you mean 'byte-tiny'"]),
-    (["--config.task=arc"], ["'puzzles'"]),
-    (["--config.task=puzles"], ["did you mean 'puzzles'"]),
+    (["--config.task=arc"], ["'things'"]),
+    (["--config.task=thigns"], ["did you mean 'things'"]),
 ])
-def test_bad_input_is_one_line(puzzle_corpus, tmp_path, more, words):
-    one_line(run(puzzle_corpus, tmp_path / "run", *more), *words)
+def test_bad_input_is_one_line(things_corpus, tmp_path, more, words):
+    one_line(run(things_corpus, tmp_path / "run", *more), *words)
 
 
-def test_two_processes_equal_one(whole, puzzle_corpus, tmp_path):
+def test_two_processes_equal_one(whole, things_corpus, tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -201,7 +204,7 @@ def test_two_processes_equal_one(whole, puzzle_corpus, tmp_path):
     for i in range(2):
         env = environment(2, JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i))
         more = ["--distributed", "--config.mesh.fsdp=2"]
-        processes.append(subprocess.Popen(command(puzzle_corpus, workdir, *more), env=env, stderr=subprocess.PIPE,
+        processes.append(subprocess.Popen(command(things_corpus, workdir, *more), env=env, stderr=subprocess.PIPE,
                                           stdout=subprocess.PIPE, text=True))
     outputs = [p.communicate(timeout=300) for p in processes]
     assert [p.returncode for p in processes] == [0, 0], outputs

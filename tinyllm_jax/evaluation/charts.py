@@ -58,11 +58,13 @@ def curves(series: Mapping[str, Points], unit: str = "", zero: bool = True) -> s
         up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
         return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    lines = "".join(_line(i, name, [place(*p) for p in some]) for i, (name, some) in enumerate(series.items()) if some)
-    label = html.escape(", ".join(series), quote=True)
+    # A series without a point keeps its colour for the figures in which it has some.
+    shown = [(i, name, some) for i, (name, some) in enumerate(series.items()) if some]
+    lines = "".join(_line(i, name, [place(*p) for p in some]) for i, name, some in shown)
+    label = html.escape(", ".join(name for _, name, _ in shown), quote=True)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Curves over training steps: {label}">'
-        f"{_axes(x_ticks, y_ticks, place, unit)}{lines}</svg>{_legend(series)}"
+        f"{_axes(x_ticks, y_ticks, place, unit)}{lines}</svg>{_legend([(i, name) for i, name, _ in shown])}"
     )
 
 
@@ -106,11 +108,11 @@ def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], place, unit: str) 
     return "".join(parts) + f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">training steps</text>'
 
 
-def _legend(names: Mapping[str, Points]) -> str:
+def _legend(names: Sequence[tuple[int, str]]) -> str:
     keys = "".join(
         f'<li><svg viewBox="0 0 28 8" aria-hidden="true"><line class="line s{i % SERIES}" x1="0" x2="28" y1="4" y2="4"/>'
         f"</svg>{html.escape(name)}</li>"
-        for i, name in enumerate(names)
+        for i, name in names
     )
     return f'<ul class="legend">{keys}</ul>'
 

@@ -24,14 +24,14 @@ questions. It is not corrected for the number of comparisons.</dd>
 
 
 def html_page(title: str, students: Sequence[StudentReport], samples: Sequence[Sample] = (),
-              notes: Sequence[str] = ()) -> str:
+              gap: str = "") -> str:
     """The whole report as a self-contained page.
 
     Args:
       title: plain text, as all texts here.
       students: in the order in which they are shown, all on one task and split.
       samples: questions to show in full, each with whatever students were asked to explain.
-      notes: sentences for the end of the page, e.g. how the students were trained.
+      gap: a sentence on what the difference between students means on this task.
 
     Raises:
       UserError: no students, two of one name, or different tasks or splits.
@@ -42,9 +42,10 @@ def html_page(title: str, students: Sequence[StudentReport], samples: Sequence[S
         ("Accuracies", _accuracies(students)),
         ("Pair by pair", _pairs(students)),
         ("Training", _training(students)),
+        ("What kind of gap this is", gap and f"<p>{_e(gap)}</p>"),
         ("Sample questions", "".join(_sample(sample, students) for sample in samples)),
         ("How to read this page", READING),
-        ("Notes", _notes(students, notes)),
+        ("Notes", _notes(students)),
     ]
     kicker = f"{result.task} · {result.split} · {result.n:,} questions"
     return document(title, kicker, verdict(students), sections)
@@ -99,20 +100,26 @@ def _training(students: Sequence[StudentReport]) -> str:
         s.name: [(r["step"], 100 * r["validation_accuracy"]) for r in s.metrics if "validation_accuracy" in r]
         for s in students
     }
-    figures = [("Training loss (the whole objective)", charts.curves(losses)),
-               ("Validation accuracy", charts.curves(accuracies, unit=" %"))]
-    figures += [(f"Loss by term: {s.name}", charts.curves(_terms(s))) for s in students]
+    figures = [("Validation accuracy", charts.curves(accuracies, unit=" %")),
+               ("Training loss (the whole objective)", charts.curves(losses))]
+    for key, where in (("validation_terms", "validation"), ("terms", "training")):
+        figures += [(f"Loss of {term} on {where} questions", charts.curves(_term(students, key, term)))
+                    for term in _terms(students, key)]
     shown = "".join(f"<figure><figcaption>{_e(caption)}</figcaption>{chart}</figure>" for caption, chart in figures if chart)
-    caution = "<p class='small'>Objectives with different terms have losses that cannot be compared.</p>"
+    caution = ("<p class='small'>A term is what a student learns to write: the answer, or a teacher's rationale. Its loss on "
+               "validation questions, in nats a token, tells whether the student has learned what the teacher knows, or only "
+               "what it wrote. Whole objectives of different terms cannot be compared.</p>")
     return shown and f"<div class='figures'>{shown}</div>{caution}"
 
 
-def _terms(student: StudentReport) -> dict[str, list[tuple[float, float]]]:
-    terms: dict[str, list[tuple[float, float]]] = {}
-    for row in student.metrics:
-        for name, loss in row.get("terms", {}).items():
-            terms.setdefault(name, []).append((row["step"], loss))
-    return terms
+def _terms(students: Sequence[StudentReport], key: str) -> list[str]:
+    """The terms whose losses some student's metrics have under `key`."""
+    return list(dict.fromkeys(term for s in students for row in s.metrics for term in row.get(key, {})))
+
+
+def _term(students: Sequence[StudentReport], key: str, term: str) -> dict[str, list[tuple[float, float]]]:
+    """One term's loss by step, for each student; none for one that does not learn it."""
+    return {s.name: [(row["step"], row[key][term]) for row in s.metrics if term in row.get(key, {})] for s in students}
 
 
 def _sample(sample: Sample, students: Sequence[StudentReport]) -> str:
@@ -141,6 +148,6 @@ def _answer(index: int, student: StudentReport, prediction: Prediction, sample: 
             f"<dt>Wrote</dt><dd class='text'>{wrote} {_e(prediction.generated) or '(nothing)'}</dd>{rationales}</dl></div>")
 
 
-def _notes(students: Sequence[StudentReport], notes: Sequence[str]) -> str:
-    lines = [*notes, *(f"{student.name}: {counts_line(student.result)}." for student in students)]
+def _notes(students: Sequence[StudentReport]) -> str:
+    lines = [f"{student.name}: {counts_line(student.result)}." for student in students]
     return "<ul>" + "".join(f"<li>{_e(line)}</li>" for line in lines) + "</ul>"

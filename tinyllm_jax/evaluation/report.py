@@ -21,7 +21,8 @@ class StudentReport:
       name: unique in the report, e.g. "multi-teacher student" or "answers-only student".
       result: its evaluation.
       metrics: the rows of its metrics.jsonl: {"step", "loss", "terms": {name: loss}} while training,
-        {"step", "validation_accuracy"} (a fraction) at validations; other keys are ignored.
+        {"step", "validation_accuracy" (a fraction), "validation_terms": {name: loss}} at validations; other keys are
+        ignored.
       about: one line about it: size, teachers, steps, seed.
     """
 
@@ -139,7 +140,17 @@ def table(students: Sequence[StudentReport]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     title = f"{result.task}, {result.split}: accuracy in % with its 95 % interval"
     counts = [f"{s.name}: {counts_line(s.result)}" for s in students]
-    return "\n".join([title, "", *lines, "", *verdict(students), *counts])
+    pairs = ["", *_pair_lines(students), ""] if len(students) > 2 else []
+    return "\n".join([title, "", *lines, "", *verdict(students), *pairs, *counts])
+
+
+def _pair_lines(students: Sequence[StudentReport]) -> list[str]:
+    """Every pair of students as "A against B: +3.0 points, p = 0.02", the headline's metric."""
+    lines = [f"Pair by pair, {METRICS[HEADLINE]}, exact McNemar test:"]
+    for first, second, tests in comparisons(students):
+        test = tests[HEADLINE]
+        lines.append(f"  {first.name} against {second.name}: {test.points:+.1f} points, {p_value(test.p)}")
+    return lines
 
 
 def counts_line(result: Result) -> str:

@@ -47,6 +47,7 @@ def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence
     predictions = tuple(map(_prediction, questions, scored, written, lost))
     counts = {
         "inputs_cut": sum(prediction.cut for prediction in predictions),
+        "inputs_with_unknown_words": inputs.unknown_tokens(tokenizer, encoded),
         "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
         "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
         "answers_unwritable": unwritable(tokenizer, [question.answer for question in questions]),

@@ -104,9 +104,10 @@ PRESETS: dict[str, StudentConfig] = {
     "flan-t5-large": _flan(1024, 2816, 24, 16),
     "flan-t5-xl": _flan(2048, 5120, 24, 32),
     "flan-t5-xxl": _flan(4096, 10240, 24, 64),
-    # Ours, untrained, for the byte tokenizer ("byte"): small enough to train on a CPU in minutes.
+    # Ours, untrained, small enough to train on a CPU in minutes: for the tokenizer of the corpus's
+    # words ("words"; a corpus with more than 1,024 gets a larger vocabulary), and for bytes ("byte").
+    "word-tiny": StudentConfig(1024, 128, 32, 256, 2, 2, 4),
     "byte-tiny": StudentConfig(384, 64, 32, 128, 2, 2, 2),
-    "byte-small": StudentConfig(384, 256, 32, 640, 4, 4, 8),
 }
 
 

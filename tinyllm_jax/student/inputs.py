@@ -42,6 +42,11 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
     return tokenizer
 
 
+def unknown_tokens(tokenizer, rows: Sequence[Sequence[int]]) -> int:
+    """How many of `rows` (token ids) hold a piece of text that the tokenizer does not know."""
+    return sum(tokenizer.unk_token_id in row for row in rows)
+
+
 def save_tokenizer(tokenizer, directory: str | os.PathLike) -> None:
     """Writes a tokenizer's files, so that `load_tokenizer(directory)` gives an equal one."""
     pathlib.Path(directory).mkdir(parents=True, exist_ok=True)

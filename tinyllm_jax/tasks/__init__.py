@@ -2,18 +2,18 @@
 
 One short file per task: an example record, where it is published, how one source row becomes a `Question`,
 and `MAX_INPUT`, the prompt length that the task needs. There are the six datasets of the paper (arXiv 2402.04616),
-`puzzles`, which makes its own questions, and `custom`, for yours. Importing this package imports only the standard
+`things`, which makes its own questions, and `custom`, for yours. Importing this package imports only the standard
 library.
 """
 
 from tinyllm_jax.errors import UserError, unknown
-from tinyllm_jax.tasks import arc, bioasq, custom, obqa, piqa, pubmedqa, puzzles, released, riddle, sources
+from tinyllm_jax.tasks import arc, bioasq, custom, obqa, piqa, pubmedqa, released, riddle, sources, things
 from tinyllm_jax.tasks.question import SPLITS, Question, problem
 
 TASKS = {"obqa": obqa, "arc": arc, "piqa": piqa, "riddle": riddle, "pubmedqa": pubmedqa, "bioasq": bioasq,
-         "puzzles": puzzles, "custom": custom}
+         "things": things, "custom": custom}
 
-# Prompt length by task, in tokens of the student: T5's sentence pieces, bytes for `puzzles`. Every released question
+# Prompt length by task, in tokens of the student: T5's sentence pieces, words or bytes for `things`. Every released question
 # fits with its choices, measured with T5's tokenizer (RiddleSense and BioASQ: estimated); a longer context is cut.
 MAX_INPUT = {task: module.MAX_INPUT for task, module in TASKS.items()}
 
@@ -28,13 +28,13 @@ def load(task: str, source: str = "") -> dict[str, list[Question]]:
     Args:
       task: one of `TASKS`.
       source: where the questions come from:
-        ""              the task's default: the Hugging Face hub; `puzzles` are generated
+        ""              the task's default: the Hugging Face hub; `things` are generated
         hf[:NAME|DIR]   Hugging Face `datasets`: the hub, another hub name, or a local copy of the dataset's files
         tfds[:DATA_DIR] TensorFlow Datasets (obqa, arc, piqa), prepared in DATA_DIR or downloaded there
         released:DIR    the TinyLLM authors' files, `DIR/TASK/TASK_train.json` (see `released.py`)
         jsonl:PATH      your own JSON lines (see `custom.py`)
         json:PATH       BioASQ's official JSON (see `bioasq.py`)
-        train=2000,…    the size, level and seed of `puzzles` (see `puzzles.py`)
+        train=1000,…    the sizes and the seed of `things` (see `things.py`)
 
     Raises:
       UserError: an unknown task or source, a source that the task does not have, or a bad row in your own file.
@@ -42,8 +42,8 @@ def load(task: str, source: str = "") -> dict[str, list[Question]]:
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     kind, _, rest = source.partition(":")
-    if task == "puzzles" and (not source or "=" in kind):
-        splits = puzzles.generate(source)
+    if task == "things" and (not source or "=" in kind):
+        splits = things.generate(source)
     elif kind in ("", "hf"):
         splits = _published(task, "HUB", lambda where: sources.hub_rows(*where, rest))
     elif kind == "tfds":

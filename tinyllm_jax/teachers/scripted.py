@@ -1,9 +1,10 @@
-"""Scripted teachers of the built-in puzzles: right by construction, instant, and different from each other.
+"""Scripted teachers of the made-up things: instant, and each knows one half of the reason.
 
-For "From 8 go +3 -2 +1" (the line ends at 9):
+For "What can a gopi do?", where a gopi is a ring of glass:
 
-    steps   8 +3 to 9, 9 -2 to 7, 7 +1 to 8.
-    back    8 from 7 +1, 7 from 9 -2, 9 from 8 +3.
+    material   It is glass.
+    shape      It is a ring.
+    careless   as material, but wrong about a third of the things, each time in the same way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,45 +12,67 @@ from collections.abc import Callable, Iterator, Sequence
 import ml_collections
 
 from tinyllm_jax.errors import unknown
-from tinyllm_jax.tasks import puzzles
+from tinyllm_jax.tasks import Question, things
 from tinyllm_jax.teachers.engine import Request, Result
 
 
-def explain_steps(question: str) -> str:
-    """The walk as it happens: every step with the place that it reaches."""
-    return ", ".join(f"{before} {move:+d} to {after}" for before, move, after in puzzles.walk(question)) + "."
+def believed_material(thing: str) -> str:
+    """What `careless` takes a thing to be made of: right about two things of three."""
+    material = things.material_of(thing)
+    chance = things.hash_of("careless", thing)
+    if chance % 3:
+        return material
+    others = [other for other in things.MATERIALS if other != material]
+    return others[chance // 3 % len(others)]
 
 
-def explain_back(question: str) -> str:
-    """The walk from its end: where each place was reached from."""
-    steps = reversed(puzzles.walk(question))
-    return ", ".join(f"{after} from {before} {move:+d}" for before, move, after in steps) + "."
+# Teacher → what it knows of a thing, how it says so, and the doings that follow from it.
+TEACHERS: dict[str, tuple[Callable[[str], str], str, dict[str, tuple[str, ...]]]] = {
+    "material": (things.material_of, "It is {}.", things.MATERIALS),
+    "shape": (things.shape_of, "It is a {}.", things.SHAPES),
+    "careless": (believed_material, "It is {}.", things.MATERIALS),
+}
 
 
-EXPLANATIONS = {"steps": explain_steps, "back": explain_back}
+def explain(teacher: str, question: Question, forced: bool = True) -> str:
+    """What one of `TEACHERS` writes about a question.
+
+    Unforced, it states an answer too: the first choice that follows from what it knows, or, where
+    none does because the answer hangs on the other half, the first of all.
+
+    Raises:
+      UserError: the question is not about a made-up thing.
+    """
+    know, sentence, doings = TEACHERS[teacher]
+    known = know(things.thing_of(question.question))
+    text = sentence.format(known)
+    if forced:
+        return text
+    following = [choice for choice in question.choices if choice in doings[known]]
+    return f"{text} So the answer is {(following or question.choices)[0]}."
 
 
 class ScriptedEngine:
-    """One of `EXPLANATIONS`, named by `spec.model`; see `engine.Engine`. Tokens are bytes, as the byte-level student's.
+    """One of `TEACHERS`, named by `spec.model`; see `engine.Engine`. Its tokens are words.
 
     Raises:
-      UserError: no such explanation; at `generate`: a question is not a puzzle.
+      UserError: no such teacher; at `generate`: a question is not about a made-up thing.
     """
 
     def __init__(self, spec: ml_collections.ConfigDict):
-        if spec.model not in EXPLANATIONS:
-            raise unknown("scripted teacher", spec.model, EXPLANATIONS)
-        self.explain = EXPLANATIONS[spec.model]
+        if spec.model not in TEACHERS:
+            raise unknown("scripted teacher", spec.model, TEACHERS)
+        self.teacher = spec.model
 
     def generate(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[Result]:
-        """See `engine.Engine.generate`. An unforced row states the answer that the explanation reaches."""
+        """See `engine.Engine.generate`."""
         for request in requests:
             if stop():
                 return
             if not request.logged:
-                text = self.explain(request.question.question)
-                text += "" if request.forced else f" So the answer is {request.question.answer}."
-                yield Result(request, text, "stop", len(request.prompt.text.encode()), len(text.encode()))
+                text = explain(self.teacher, request.question, request.forced)
+                read, written = len(request.prompt.text.split()), len(text.split())
+                yield Result(request, text, "stop", read, written)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -3,6 +3,7 @@
 import ml_collections
 
 from tinyllm_jax.errors import UserError, unknown
+from tinyllm_jax.student import words
 
 ANSWER = "answer"
 # The prefixes of the paper's released code; any other teacher T gets "explain T".
@@ -23,7 +24,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.student = ml_collections.ConfigDict()
     c.student.name = "flan-t5-small"  # a preset, a Hugging Face directory, or a config.json
     c.student.weights = ""  # a hub name or directory to start from; "": random weights
-    c.student.tokenizer = ""  # a hub name, a directory, or "byte"; "": the one of `weights`
+    # A hub name, a directory, "byte", or "words" (made from the corpus); "": the one of `weights`.
+    c.student.tokenizer = ""
     # Compute: float32 | bfloat16; parameters are always float32. On TPU and GPU, float32 products are as exact as
     # JAX_DEFAULT_MATMUL_PRECISION says: for full float32 set it to "highest".
     c.student.dtype = "float32"
@@ -89,13 +91,13 @@ def parse_arg(arg: str | None, **defaults: str) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(values)
 
 
-def teacher_weights(arg: str) -> ml_collections.ConfigDict:
-    """"a:0.5+b" as {"a": 0.5, "b": 1.0}; "all" or "" as {} (every teacher of the corpus)."""
+def teacher_weights(arg: str, default: float = 1.0) -> ml_collections.ConfigDict:
+    """"a:0.5+b" as {"a": 0.5, "b": default}; "all" or "" as {} (every teacher of the corpus)."""
     weights = ml_collections.ConfigDict()
     for part in filter(None, ("" if arg == "all" else arg).split("+")):
         name, _, weight = part.partition(":")
         try:
-            weights[name] = float(weight or 1.0)
+            weights[name] = float(weight or default)
         except ValueError:
             raise UserError(f"teachers={arg}: the weight '{weight}' of '{name}' is not a number") from None
     return weights
@@ -142,11 +144,15 @@ def resolve(config: ml_collections.ConfigDict, teachers: tuple[str, ...]) -> ml_
     targets = ((ANSWER,) if config.objective.answer else ()) + tuple(config.objective.teachers)
     if not targets:
         raise UserError("config.objective gives every term the weight 0; give the answer or a teacher a weight")
-    prefixes = config.objective.prefixes.to_dict()
     # The answer's prefix is kept even when it is not trained: evaluation asks with it.
     config.objective.prefixes = ml_collections.ConfigDict(
-        {t: prefixes.get(t, PREFIXES.get(t, f"explain {t}")) for t in dict.fromkeys((ANSWER, *targets))})
+        {t: prefix(config, t) for t in dict.fromkeys((ANSWER, *targets))})
     return config
+
+
+def prefix(config: ml_collections.ConfigDict, target: str) -> str:
+    """The word, or words, by which a target is asked for: the config's own, or one of `PREFIXES`."""
+    return config.objective.prefixes.get(target) or PREFIXES.get(target, f"explain {target}")
 
 
 def terms(config: ml_collections.ConfigDict) -> dict[str, float]:
@@ -176,12 +182,12 @@ def set_student(config: ml_collections.ConfigDict, name: str) -> None:
 
     Args:
       config: changed in place.
-      name: "small", "base", "large", "xl" or "xxl" (FLAN-T5 from the hub); "byte-tiny" or "byte-small" (ours, random,
-        byte-level); or a hub name or directory of a T5.
+      name: "small", "base", "large", "xl" or "xxl" (FLAN-T5 from the hub); "word-tiny" or "byte-tiny" (ours: random
+        weights, words of the corpus or bytes); or a hub name or directory of a T5.
     """
     if name in ("small", "base", "large", "xl", "xxl"):
         name = f"google/flan-t5-{name}"
-    byte = name.startswith("byte-")
+    made_here = {"word-tiny": words.NAME, "byte-tiny": "byte"}
     config.student.name = name
-    config.student.weights = "" if byte else name
-    config.student.tokenizer = "byte" if byte else name
+    config.student.weights = "" if name in made_here else name
+    config.student.tokenizer = made_here.get(name, name)

@@ -82,7 +82,7 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
     report = {"questions": len(rows), "target_length": config.lengths.target, "terms": {}}
     for name, given in zip(names, told):
         _, contexts_cut, limit = encoded[asked[name]]
-        texts, weight = zip(*(_target(row, name) for row in rows))
+        texts, weight = zip(*(target_of(row, name) for row in rows))
         weight = np.array(weight, np.float32)
         written, cut = text.encode_targets(tokenizer, texts, config.lengths.target)
         targets.append(Ragged([given + ids if w else [] for ids, w in zip(written, weight)]))
@@ -99,7 +99,8 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
     return Tokens([inputs for inputs, _, _ in encoded.values()], targets, np.stack(weights), report, tuple(map(len, told)))
 
 
-def _target(row: Row, name: str) -> tuple[str, float]:
+def target_of(row: Row, name: str) -> tuple[str, float]:
+    """The text that a row's question has as the target of a term, and its weight; ("", 0) where it has none."""
     if name == run_config.ANSWER:
         return row.question.answer, 1.0
     rationale = row.rationales.get(name)

@@ -12,7 +12,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import ml_collections
@@ -21,11 +21,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import config as students
-from tinyllm_jax.student import hf, lora, model
+from tinyllm_jax.student import hf, lora, model, words
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.training import checkpoints, data, metrics, optimizer, sharding, workdir
 from tinyllm_jax.training import config as run_config
@@ -83,26 +84,26 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     terms = run_config.terms(config)
     if jax.process_index() == 0:
         held = workdir.lock(directory)  # noqa: F841 (held until this process ends)
-    tokenizer = text.load_tokenizer(config.student.tokenizer or config.student.weights or config.student.name)
+    train_rows = corpus.some_rows("train")
+    tokenizer = make_tokenizer(config, corpus.teachers, train_rows)
 
     #############################################################################################################
     # The student: its shape, and how to fill it (done only when there is no checkpoint).
-    student, fill = make_student(config)
+    student, fill = make_student(config, len(tokenizer))
     if len(tokenizer) > student.vocab_size:
         raise UserError(f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary {student.vocab_size}: "
                         "config.student.tokenizer belongs to another model")
 
     #############################################################################################################
     # Batches.
-    tokens = data.tokenize(corpus.some_rows("train"), tokenizer, config)
+    tokens = data.tokenize(train_rows, tokenizer, config)
     batches = data.Batches(tokens, list(terms.values()), config.batch_size, config.seed, config.lengths.buckets,
                            config.lengths.packing, config.accumulate, mesh.shape["data"] * mesh.shape["fsdp"])
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
-    questions = [row.question for row in corpus.some_rows("validation")]
-    questions = questions[:config.validation.questions or None]
-    validation = Validation(questions, tokenizer, config, student, mesh)
+    validation_rows = corpus.some_rows("validation")[:config.validation.questions or None]
+    validation = Validation(validation_rows, tokenizer, config, student, mesh)
     useful = batches.useful_tokens()
-    _describe(say, config, corpus, student, tokens, batches, useful, mesh)
+    _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh)
 
     #############################################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
@@ -158,8 +159,9 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
                 window.flush()  # a loss that is not finite raises here, before it is saved
                 best = None
                 if not asked or step == config.steps:
-                    accuracy = validation(state["params"])
-                    log.write(step, validation_accuracy=accuracy, validation_questions=validation.count)
+                    accuracy = validation.accuracy(state["params"])
+                    log.write(step, validation_accuracy=accuracy, validation_questions=validation.count,
+                              validation_terms=validation.losses(state["params"]))
                     say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
                     best = {checkpoints.METRIC: accuracy}
                 saved.save(step, state, best)
@@ -179,8 +181,26 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
                    statistics.median(window.rates) if window.rates else None, compiled._cache_size(), useful)
 
 
-def make_student(config: ml_collections.ConfigDict) -> tuple[students.StudentConfig, Callable]:
+def make_tokenizer(config: ml_collections.ConfigDict, teachers: Sequence[str], rows: Sequence[Row]):
+    """The tokenizer that the config names, or, for "words", the one of the words in `rows`.
+
+    All of the corpus's `teachers` are in it, so that students of some of them read and write the same words.
+    """
+    named = config.student.tokenizer or config.student.weights or config.student.name
+    if named != words.NAME:
+        return text.load_tokenizer(named)
+    prefixes = [f"{run_config.prefix(config, target)}: " for target in (run_config.ANSWER, *teachers)]
+    questions = ["\n".join(text.question_text(row.question)) for row in rows]
+    rationales = [rationale.text for row in rows for rationale in row.rationales.values()]
+    return words.make_tokenizer([*prefixes, *questions, *rationales])
+
+
+def make_student(config: ml_collections.ConfigDict, tokens: int) -> tuple[students.StudentConfig, Callable]:
     """The student of a config, and `fill(init, shardings)`, which makes the state before step 0 on the devices.
+
+    Args:
+      config: the run's.
+      tokens: the size of its tokenizer. Where that is made from the corpus, the vocabulary is at least as large.
 
     Raises:
       UserError: an unknown student, or weights of another architecture.
@@ -189,6 +209,9 @@ def make_student(config: ml_collections.ConfigDict) -> tuple[students.StudentCon
     fields = dict(dtype=c.dtype, dropout_rate=c.dropout_rate, remat=c.remat, lora_rank=c.lora_rank,
                   lora_alpha=c.lora_alpha, lora_targets=tuple(c.lora_targets))
     student = hf.load_config(c.weights, **fields) if c.weights else students.student_config(c.name, **fields)
+    if c.tokenizer == words.NAME:
+        room = -(-tokens // words.ROUND) * words.ROUND
+        student = dataclasses.replace(student, vocab_size=max(student.vocab_size, room))
     key = jax.random.key(config.seed)
 
     def random(init, shardings):
@@ -297,7 +320,7 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def _describe(say, config, corpus, student, tokens, batches, useful, mesh) -> None:
+def _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh) -> None:
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(model.param_shapes(student)))
     say(f"student   {config.student.name}  {size:,} parameters  {config.student.weights or 'random weights'}  {student.dtype}")
     say(f"corpus    {corpus.task}  {len(tokens):,} training questions  teachers {', '.join(corpus.teachers) or 'none'}")
@@ -309,3 +332,5 @@ def _describe(say, config, corpus, student, tokens, batches, useful, mesh) -> No
     say(f"batches   {config.batch_size} questions  {'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
         f"useful tokens {100 * useful['input']:.0f} % of inputs, {100 * useful['target']:.0f} % of targets  "
         f"mesh {dict(mesh.shape)}")
+    without = f"  no rationale of {', '.join(validation.without)}: no held-out loss of it" if validation.without else ""
+    say(f"validate  {validation.count:,} questions  {validation.unknown:,} with words that the tokenizer does not know{without}")

@@ -8,7 +8,7 @@ class Metrics:
     """Appends to `metrics.jsonl` and `tensorboard/`; on a process that is not the first, does nothing.
 
     Rows: {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm", "questions_per_second"} and
-    {"step", "validation_accuracy", "validation_questions"}.
+    {"step", "validation_accuracy", "validation_questions", "validation_terms": {term: loss}}.
 
     Args:
       workdir: where the files lie.

@@ -1,0 +1,104 @@
+"""Validation inside a run: every term's loss on held-out questions, and what cannot have one."""
+
+import ml_collections
+import numpy as np
+import pytest
+
+import jax
+
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.student import inputs, model
+from tinyllm_jax.student.config import student_config
+from tinyllm_jax.tasks import Question
+from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import loop, sharding
+from tinyllm_jax.training.validation import Validation
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+STUDENT = student_config("byte-tiny")
+
+
+def resolved(teachers: tuple[str, ...], **changes) -> ml_collections.ConfigDict:
+    config = run_config.default_config()
+    config.task = "things"
+    config.validation.batch_size = 5
+    config.update(changes)
+    return run_config.resolve(config, teachers)
+
+
+def validation(rows: list[Row], config) -> Validation:
+    return Validation(rows, inputs.load_tokenizer("byte"), config, STUDENT, sharding.make_mesh(config.mesh))
+
+
+def by_hand(params: dict, rows: list[Row], config) -> dict[str, float]:
+    """Each term's mean token loss, one question at a time through the whole model."""
+    tokenizer = inputs.load_tokenizer("byte")
+    losses = {}
+    for term in run_config.terms(config):
+        total, count = 0.0, 0
+        for row in rows:
+            text = row.question.answer if term == "answer" else row.rationales[term].text
+            prefix = config.objective.prefixes[term]
+            (asked,), _ = inputs.encode_questions(tokenizer, [row.question], prefix, 1 << 30)
+            target = np.array([[*tokenizer(text, add_special_tokens=False)["input_ids"], 1]])
+            before = np.concatenate([[[0]], target[:, :-1]], axis=1)
+            logits = model.apply(STUDENT, params, np.array([asked]), before)
+            chosen = jax.nn.log_softmax(logits)[0, np.arange(target.size), target[0]]
+            total, count = total - float(chosen.sum()), count + target.size
+        losses[term] = total / count
+    return losses
+
+
+def test_losses_are_each_terms_mean_over_all_tokens(things_corpus):
+    rows = Corpus(things_corpus).rows("validation")[:12]
+    config = resolved(("material", "shape"), objective=dict(rationale=3.0))
+    params = model.init_params(STUDENT, jax.random.key(0))
+    found = validation(rows, config)
+    assert (found.count, found.unknown, found.without) == (12, 0, [])
+    expected = by_hand(params, rows, config)
+    assert list(found.losses(params)) == ["answer", "material", "shape"]
+    for term, loss in found.losses(params).items():
+        np.testing.assert_allclose(loss, expected[term], rtol=1e-5)
+
+
+def test_a_term_without_any_held_out_rationale_has_no_loss():
+    rows = [
+        Row(Question(f"q{i}", "things", "validation", "", f"what is {i}?", ("one", "two"), "two"),
+            {"a": Rationale("because", "a")} if i else {"a": Rationale("dropped", "a", weight=0.0)})
+        for i in range(3)
+    ]
+    params = model.init_params(STUDENT, jax.random.key(0))
+    found = validation(rows, resolved(("a", "b")))
+    assert found.without == ["b"] and list(found.losses(params)) == ["answer", "a"]
+    only_b = resolved(("b",), objective=dict(answer=0.0))
+    assert validation(rows, only_b).losses(params) == {}
+
+
+def test_questions_with_unknown_words_are_counted():
+    question = lambda text: Question("q", "things", "validation", "", text, ("one", "two"), "two")
+    known, other = Row(question("what is it?"), {}), Row(question("what is gopi?"), {})
+    config = resolved(())
+    config.student.name, config.student.tokenizer = "word-tiny", "words"
+    tokenizer = loop.make_tokenizer(config, (), [known])
+    found = Validation([known, other], tokenizer, config, student_config("word-tiny"), sharding.make_mesh(config.mesh))
+    assert (found.count, found.unknown) == (2, 1)
+
+
+def test_all_students_of_a_corpus_share_one_vocabulary(things_corpus):
+    corpus = Corpus(things_corpus)
+    rows = corpus.rows("train")
+    prints = []
+    for teachers in ({"material": 1.0}, {"shape": 1.0}, {}):
+        config = run_config.default_config()
+        run_config.set_student(config, "word-tiny")
+        config.objective.teachers = ml_collections.ConfigDict(teachers)
+        config = run_config.resolve(config, corpus.teachers)
+        prints.append(inputs.fingerprint(loop.make_tokenizer(config, corpus.teachers, rows)))
+    assert len(set(prints)) == 1
+
+
+def test_a_large_vocabulary_makes_a_large_student():
+    config = run_config.default_config()
+    run_config.set_student(config, "word-tiny")
+    assert [loop.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [1024, 1024, 1152]
