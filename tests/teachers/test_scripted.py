@@ -1,4 +1,4 @@
-"""The scripted teachers: two tell the truth by halves, and one is wrong about a third of the things."""
+"""The scripted teachers: two tell the truth by halves, and one is wrong about half of the things."""
 
 import pytest
 
@@ -35,13 +35,13 @@ def test_together_the_halves_give_the_answer_and_alone_they_do_not():
     assert all(0.45 < right / len(QUESTIONS) < 0.55 for right in alone.values())
 
 
-def test_careless_is_wrong_about_a_third_and_always_in_the_same_way():
+def test_careless_is_wrong_about_half_and_always_in_the_same_way():
     said = {}
     for question in QUESTIONS:
         text = scripted.explain("careless", question)
         assert said.setdefault(question.question, text) == text
     wrong = [name for name in names() if scripted.believed_material(name) != things.material_of(name)]
-    assert 0.31 < len(wrong) / len(names()) < 0.36
+    assert 0.47 < len(wrong) / len(names()) < 0.53
     assert {scripted.believed_material(name) for name in wrong} == set(things.MATERIALS)
 
 

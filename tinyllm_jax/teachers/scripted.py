@@ -4,7 +4,7 @@ For "What can a gopi do?", where a gopi is a ring of glass:
 
     material   It is glass.
     shape      It is a ring.
-    careless   as material, but wrong about a third of the things, each time in the same way.
+    careless   as material, but wrong about half of the things, each time in the same way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,13 @@ from tinyllm_jax.teachers.engine import Request, Result
 
 
 def believed_material(thing: str) -> str:
-    """What `careless` takes a thing to be made of: right about two things of three."""
+    """What `careless` takes a thing to be made of: right about one thing of two."""
     material = things.material_of(thing)
     chance = things.hash_of("careless", thing)
-    if chance % 3:
+    if chance % 2:
         return material
     others = [other for other in things.MATERIALS if other != material]
-    return others[chance // 3 % len(others)]
+    return others[chance // 2 % len(others)]
 
 
 # Teacher → what it knows of a thing, how it says so, and the doings that follow from it.
