@@ -3,9 +3,10 @@
     tinyllm train --config configs/debug_gpu.py:task=arc --corpus DIR --workdir DIR
     tinyllm evaluate --workdir DIR
 
-FLAN-T5-small in bfloat16, 200 steps of 16 questions. Arguments: `task`, `student`, `teachers`. Not yet run on a GPU: expect a
-loss that falls, not an accuracy. Random weights of the small shape, without a download: `student=/path/to/t5`, or
-`--config.student.weights= --config.student.name=flan-t5-small --config.student.tokenizer=DIR`.
+FLAN-T5-small in bfloat16, 200 steps of 16 questions. Arguments: `task`, `student`, `teachers`. Not
+yet run on a GPU: expect a loss that falls, not an accuracy. Random weights of the small shape,
+without a download: `student=/path/to/t5`, or `--config.student.weights=
+--config.student.name=flan-t5-small --config.student.tokenizer=DIR`.
 """
 
 from tinyllm_jax.training import config as run_config

@@ -1,7 +1,8 @@
 """The demonstration: a student of a million parameters learns what made-up things can do.
 
-    tinyllm train --config configs/quickstart.py:teachers=material+shape --corpus runs/quickstart/corpus --workdir DIR
-    tinyllm train --config configs/quickstart.py:teachers=none --corpus runs/quickstart/corpus --workdir DIR
+    tinyllm train --config configs/quickstart.py:teachers=material+shape --corpus
+    runs/quickstart/corpus --workdir DIR tinyllm train --config configs/quickstart.py:teachers=none
+    --corpus runs/quickstart/corpus --workdir DIR
 
 `launch/quickstart.sh` makes the corpus and trains four students. Arguments: `teachers` ("all",
 "none", or "a+b:0.5"), `task`, `student`.

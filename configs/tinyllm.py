@@ -1,22 +1,28 @@
 """TinyLLM: a FLAN-T5 student learns the answer and every teacher's rationale.
 
-    tinyllm train --config configs/tinyllm.py:task=obqa,student=small,recipe=released --corpus DIR --workdir DIR
+    tinyllm train --config configs/tinyllm.py:task=obqa,student=small,recipe=released --corpus DIR
+    --workdir DIR
 
-Arguments, all optional: `recipe` (paper | released | recommended), `task`, `student` (small, base, large, xl, xxl, a hub
-name, or a directory), `teachers` ("all", or "a+b:0.5": names of the corpus with their weights).
+Arguments, all optional: `recipe` (paper | released | recommended), `task`, `student` (small, base,
+large, xl, xxl, a hub name, or a directory), `teachers` ("all", or "a+b:0.5": names of the corpus
+with their weights).
 
 Recipes:
-  paper        what the paper states: learning rate 5e-5, batch 16, input length 1024, one epoch. It chooses each teacher's
-               weight per dataset from {0.01, 0.1, 0.5, 1, 2, 3}; here all are 1.
-  released     the released script's defaults: batch 8 × 8 microbatches, 10,000 steps, AdamW at 5e-5 without decay, linear to
-               0 without warm-up, all weights 1. Its input length of 100 cuts questions; ours never does.
-  recommended  ours. prefix=decoder, because a further teacher then costs its decoder tokens alone, and because on the
-               made-up things it teaches the answers more (README); whether it does from pretrained weights is not measured.
-               The rest by the customs of the field and not yet compared by a measurement: AdamW at 3e-4, 5 % warm-up,
-               cosine, clipping at 1, batch 64, ten epochs, bfloat16.
+  paper        what the paper states: learning rate 5e-5, batch 16, input length 1024, one epoch. It
+               chooses each teacher's weight per dataset from {0.01, 0.1, 0.5, 1, 2, 3}; here all
+               are 1.
+  released     the released script's defaults: batch 8 × 8 microbatches, 10,000 steps, AdamW at 5e-5
+               without decay, linear to 0 without warm-up, all weights 1. Its input length of 100
+               cuts questions; ours never does.
+  recommended  ours. prefix=decoder, because a further teacher then costs its decoder tokens alone,
+               and because on the made-up things it teaches the answers more (README); whether it
+               does from pretrained weights is not measured.
+               The rest by the customs of the field and not yet compared by a measurement: AdamW at
+               3e-4, 5 % warm-up, cosine, clipping at 1, batch 64, ten epochs, bfloat16.
 
-Expected time: `launch/` and the README quote measured runs. Expected result: the paper reports 47.60 (OBQA) and 31.93 (ARC)
-exact match on test for the small student; see the README for what was measured here.
+Expected time: `launch/` and the README quote measured runs. Expected result: the paper reports
+47.60 (OBQA) and 31.93 (ARC) exact match on test for the small student; see the README for what was
+measured here.
 """
 
 from tinyllm_jax.errors import unknown
@@ -27,7 +33,9 @@ RECIPES = ("paper", "released", "recommended")
 
 def get_config(arg=None):
     """The run's config for an argument string like "task=arc,student=base"."""
-    arg = run_config.parse_arg(arg, recipe="recommended", task="obqa", student="small", teachers="all")
+    arg = run_config.parse_arg(
+        arg, recipe="recommended", task="obqa", student="small", teachers="all"
+    )
     config = run_config.default_config()
     config.task = arg.task
     run_config.set_student(config, arg.student)

@@ -1,18 +1,24 @@
 """Where the tests find real input: the released corpora, the T5 tokenizer and real weights.
 
-They lie outside the checkout (`$TINYLLM_SHARED`, else a folder `shared` beside the checkout; weights in
-`$TINYLLM_MODELS`), and a test that needs one is skipped, with the reason, where it is absent.
+They lie outside the checkout (`$TINYLLM_SHARED`, else a folder `shared` beside the checkout;
+weights in `$TINYLLM_MODELS`), and a test that needs one is skipped, with the reason, where it is
+absent.
 """
 
 import os
 import pathlib
 
-# Eight devices for every test, and no accelerator: set before jax is first imported. XLA ends a process in which one device has
-# waited 40 s for the others, and eight on two cores that other tests share may have to.
+# Eight devices for every test, and no accelerator: set before jax is first imported. XLA ends a
+# process in which one device has waited 40 s for the others, and eight on two cores that other
+# tests share may have to.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300",
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Most of the tests' time is compilation, of the same few programs in many processes: one cache for all of them.
+# Most of the tests' time is compilation, of the same few programs in many processes: one cache for
+# all of them.
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
@@ -21,7 +27,9 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
-MODELS = pathlib.Path(os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models"))
+MODELS = pathlib.Path(
+    os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models")
+)
 
 
 def _need(path: pathlib.Path, what: str) -> pathlib.Path:
@@ -70,5 +78,10 @@ def things_corpus(tmp_path_factory) -> pathlib.Path:
     source = "train=96,validation=24,test=24"
     teachers = {name: config.scripted()[name] for name in ("material", "shape")}
     job.teach("things", source, teachers, root / "logs", ("train", "validation"))
-    build.build("things", tasks.load("things", source), sorted((root / "logs").glob("*.tfrecord")), root / "corpus")
+    build.build(
+        "things",
+        tasks.load("things", source),
+        sorted((root / "logs").glob("*.tfrecord")),
+        root / "corpus",
+    )
     return root / "corpus"

@@ -11,15 +11,25 @@ from tinyllm_jax import cli
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 REPO = pathlib.Path(__file__).resolve().parents[1]
-DEBUG = ["--config", str(REPO / "configs/quickstart.py"), "--config.steps=4", "--config.batch_size=8",
-         "--config.checkpoint.every=2", "--config.validation.questions=8"]
+DEBUG = [
+    "--config",
+    str(REPO / "configs/quickstart.py"),
+    "--config.steps=4",
+    "--config.batch_size=8",
+    "--config.checkpoint.every=2",
+    "--config.validation.questions=8",
+]
 
 
 def fails(capsys, *argv: str) -> str:
     """The one line that a command with bad input prints; it exits with 2."""
     with pytest.raises(SystemExit) as e:
         cli.main([str(a) for a in argv])
-    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("tinyllm: ")]
+    lines = [
+        line
+        for line in capsys.readouterr().err.strip().splitlines()
+        if line.startswith("tinyllm: ")
+    ]
     assert e.value.code == 2 and len(lines) == 1, lines
     return lines[0]
 
@@ -37,50 +47,207 @@ def test_help_of_every_command_is_short(capsys):
 @pytest.mark.parametrize("module", ["tinyllm_jax", "tinyllm_jax.cli"])
 def test_import_needs_no_torch_tensorflow_or_jax(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'tensorflow', 'vllm', 'jax', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_python_m_and_exit_status():
-    run = lambda *a: subprocess.run([sys.executable, "-m", "tinyllm_jax", *a], capture_output=True, text=True, cwd=REPO)
+    run = lambda *a: subprocess.run(
+        [sys.executable, "-m", "tinyllm_jax", *a], capture_output=True, text=True, cwd=REPO
+    )
     assert run("--version").returncode == 0
     bad = run("trian")
     assert bad.returncode == 2 and bad.stdout == ""
     assert bad.stderr.strip().startswith("tinyllm: unknown command 'trian'; did you mean 'train'?")
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["corpus", "imprt"], "did you mean 'corpus import'"),
-    (["corpus", "verify"], "--corpus is needed"),
-    (["corpus", "verify", "--corpus", "/nowhere"], "/nowhere"),
-    (["corpus", "inspect", "--corpsu", "x"], "corpsu"),
-    (["corpus", "import", "--released", "/nowhere", "--task", "obqa", "--out", "/nowhere/out"], "/nowhere"),
-    (["corpus", "import", "--released", ".", "--task", "obaq", "--out", "/nowhere/out"], "did you mean 'obqa'"),
-    (["corpus", "build", "--task", "things", "--log", "/nowhere", "--out", "/nowhere/out"], "/nowhere"),
-    (["teach", "--task", "things", "--source", "trian=4", "--teachers", "shape", "--out", "/nowhere"], "did you mean 'train'"),
-    (["teach", "--task", "things", "--teachers", "shapez", "--out", "/nowhere/x"], "did you mean 'shape'"),
-    (["teach", "--task", "things", "--shard", "1", "--out", "/nowhere/x"], "--shard is '1'; write i/n"),
-    (["teach", "--task", "things", "--shard", "2/2", "--out", "/nowhere/x"], "2 shards are 0/2 to 1/2"),
-    (["teach", "--config", "configs/nothing.py", "--task", "things", "--out", "/nowhere/x"], "nothing.py"),
-    (["teach", "--config", f"{REPO}/configs/tinyllm.py", "--task", "things", "--out", "/nowhere/x"], "--config names no teachers"),
-    (["teach", "--config", f"{REPO}/configs/teachers.py", "--config.teachers.qwen.max_tokns=3", "--task", "obqa", "--out", "/nowhere/x"],
-     "did you mean 'max_tokens'"),
-    (["teach", "--config", f"{REPO}/configs/teachers_cpu.py:models=/nowhere", "--teachers", "smollm2", "--task", "things",
-      "--out", "/nowhere/x"], "there is no directory /nowhere/smollm2-135m"),
-    (["train", "--corpus", "x", "--workdir", "y"], "--config is needed"),
-    (["train", "--config", "configs/nothing.py", "--corpus", "x", "--workdir", "y"], "nothing.py"),
-    (["train", "--config", f"{REPO}/configs/tinyllm.py:recipe=papre", "--corpus", "x", "--workdir", "y"], "did you mean 'paper'"),
-    (["train", "--config", f"{REPO}/configs/tinyllm.py:taks=arc", "--corpus", "x", "--workdir", "y"], "did you mean 'task'"),
-    (["train", "--config", f"{REPO}/configs/tinyllm.py:task=obaq", "--corpus", "x", "--workdir", "y"], "did you mean 'obqa'"),
-    (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.optimizer.learning_rat=1", "--corpus", "x", "--workdir", "y"],
-     "learning_rate"),
-    (["train", "--config", f"{REPO}/configs/tinyllm.py", "--config.batch_size=many", "--corpus", "x", "--workdir", "y"], "batch_size"),
-    (["train", "--config", f"{REPO}/configs/quickstart.py", "--corpus", "/nowhere", "--workdir", "/nowhere/y"], "/nowhere"),
-    (["evaluate"], "give either --workdir"),
-    (["evaluate", "--workdir", "/nowhere"], "is not the workdir of a run"),
-    (["evaluate", "--student", "x"], "--student needs --task and --corpus"),
-    (["evaluate", "--workdir", "x", "--split", "tset"], "split"),
-    (["train", "spare"], "unexpected argument 'spare'"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["corpus", "imprt"], "did you mean 'corpus import'"),
+        (["corpus", "verify"], "--corpus is needed"),
+        (["corpus", "verify", "--corpus", "/nowhere"], "/nowhere"),
+        (["corpus", "inspect", "--corpsu", "x"], "corpsu"),
+        (
+            [
+                "corpus",
+                "import",
+                "--released",
+                "/nowhere",
+                "--task",
+                "obqa",
+                "--out",
+                "/nowhere/out",
+            ],
+            "/nowhere",
+        ),
+        (
+            ["corpus", "import", "--released", ".", "--task", "obaq", "--out", "/nowhere/out"],
+            "did you mean 'obqa'",
+        ),
+        (
+            ["corpus", "build", "--task", "things", "--log", "/nowhere", "--out", "/nowhere/out"],
+            "/nowhere",
+        ),
+        (
+            [
+                "teach",
+                "--task",
+                "things",
+                "--source",
+                "trian=4",
+                "--teachers",
+                "shape",
+                "--out",
+                "/nowhere",
+            ],
+            "did you mean 'train'",
+        ),
+        (
+            ["teach", "--task", "things", "--teachers", "shapez", "--out", "/nowhere/x"],
+            "did you mean 'shape'",
+        ),
+        (
+            ["teach", "--task", "things", "--shard", "1", "--out", "/nowhere/x"],
+            "--shard is '1'; write i/n",
+        ),
+        (
+            ["teach", "--task", "things", "--shard", "2/2", "--out", "/nowhere/x"],
+            "2 shards are 0/2 to 1/2",
+        ),
+        (
+            ["teach", "--config", "configs/nothing.py", "--task", "things", "--out", "/nowhere/x"],
+            "nothing.py",
+        ),
+        (
+            [
+                "teach",
+                "--config",
+                f"{REPO}/configs/tinyllm.py",
+                "--task",
+                "things",
+                "--out",
+                "/nowhere/x",
+            ],
+            "--config names no teachers",
+        ),
+        (
+            [
+                "teach",
+                "--config",
+                f"{REPO}/configs/teachers.py",
+                "--config.teachers.qwen.max_tokns=3",
+                "--task",
+                "obqa",
+                "--out",
+                "/nowhere/x",
+            ],
+            "did you mean 'max_tokens'",
+        ),
+        (
+            [
+                "teach",
+                "--config",
+                f"{REPO}/configs/teachers_cpu.py:models=/nowhere",
+                "--teachers",
+                "smollm2",
+                "--task",
+                "things",
+                "--out",
+                "/nowhere/x",
+            ],
+            "there is no directory /nowhere/smollm2-135m",
+        ),
+        (["train", "--corpus", "x", "--workdir", "y"], "--config is needed"),
+        (
+            ["train", "--config", "configs/nothing.py", "--corpus", "x", "--workdir", "y"],
+            "nothing.py",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/tinyllm.py:recipe=papre",
+                "--corpus",
+                "x",
+                "--workdir",
+                "y",
+            ],
+            "did you mean 'paper'",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/tinyllm.py:taks=arc",
+                "--corpus",
+                "x",
+                "--workdir",
+                "y",
+            ],
+            "did you mean 'task'",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/tinyllm.py:task=obaq",
+                "--corpus",
+                "x",
+                "--workdir",
+                "y",
+            ],
+            "did you mean 'obqa'",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/tinyllm.py",
+                "--config.optimizer.learning_rat=1",
+                "--corpus",
+                "x",
+                "--workdir",
+                "y",
+            ],
+            "learning_rate",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/tinyllm.py",
+                "--config.batch_size=many",
+                "--corpus",
+                "x",
+                "--workdir",
+                "y",
+            ],
+            "batch_size",
+        ),
+        (
+            [
+                "train",
+                "--config",
+                f"{REPO}/configs/quickstart.py",
+                "--corpus",
+                "/nowhere",
+                "--workdir",
+                "/nowhere/y",
+            ],
+            "/nowhere",
+        ),
+        (["evaluate"], "give either --workdir"),
+        (["evaluate", "--workdir", "/nowhere"], "is not the workdir of a run"),
+        (["evaluate", "--student", "x"], "--student needs --task and --corpus"),
+        (["evaluate", "--workdir", "x", "--split", "tset"], "split"),
+        (["train", "spare"], "unexpected argument 'spare'"),
+    ],
+)
 def test_bad_input_is_one_line(capsys, argv, words):
     assert words in fails(capsys, *argv)
 
@@ -89,13 +256,36 @@ def test_teach_takes_a_config_file_and_its_fields(tmp_path, capsys):
     (tmp_path / "teachers.py").write_text(
         "import ml_collections\nfrom tinyllm_jax.teachers.config import teacher\n"
         "def get_config(arg=''):\n    return ml_collections.ConfigDict({'teachers': {'one-two': teacher(engine='scripted', "
-        "model='shape', shots=0), 'other': teacher(engine='scripted', model='material', shots=0)}})\n")
-    argv = ["teach", "--config", str(tmp_path / "teachers.py"), "--task", "things", "--source", "train=9,validation=1,test=1",
-            "--out", str(tmp_path / "logs")]
-    cli.main([*argv, "--teachers", "one-two", '--config.teachers["one-two"].mode=unforced', "--questions", "4"])
+        "model='shape', shots=0), 'other': teacher(engine='scripted', model='material', shots=0)}})\n"
+    )
+    argv = [
+        "teach",
+        "--config",
+        str(tmp_path / "teachers.py"),
+        "--task",
+        "things",
+        "--source",
+        "train=9,validation=1,test=1",
+        "--out",
+        str(tmp_path / "logs"),
+    ]
+    cli.main(
+        [
+            *argv,
+            "--teachers",
+            "one-two",
+            '--config.teachers["one-two"].mode=unforced',
+            "--questions",
+            "4",
+        ]
+    )
     cli.main([*argv, "--shard", "1/2"])
     assert "one-two: 0 rows done before, 4 written now" in capsys.readouterr().out
-    assert sorted(path.name.split("-")[0] for path in (tmp_path / "logs").iterdir()) == ["one", "one", "other"]
+    assert sorted(path.name.split("-")[0] for path in (tmp_path / "logs").iterdir()) == [
+        "one",
+        "one",
+        "other",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -107,35 +297,92 @@ def workdir(things_corpus, tmp_path_factory) -> pathlib.Path:
 
 
 def test_evaluate_writes_results_and_a_page(workdir, capsys, tmp_path):
-    cli.main(["evaluate", "--workdir", f"tiny student={workdir}", "--report", str(tmp_path / "page.html")])
+    cli.main(
+        [
+            "evaluate",
+            "--workdir",
+            f"tiny student={workdir}",
+            "--report",
+            str(tmp_path / "page.html"),
+        ]
+    )
     printed = capsys.readouterr().out
-    assert "tiny student" in printed and "chance" in printed and "picking at random gives 25.0 %" in printed
+    assert (
+        "tiny student" in printed
+        and "chance" in printed
+        and "picking at random gives 25.0 %" in printed
+    )
     (folder,) = (workdir / "evaluation").iterdir()
     found = json.loads((folder / "results.json").read_text())
     assert found["n"] == 24 and found["split"] == "validation" and found["task"] == "things"
-    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    predictions = [
+        json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()
+    ]
     right = sum(p["likelihood"] == p["gold"] for p in predictions)
     assert found["metrics"]["likelihood"]["correct"] == right
     assert "tiny student" in (tmp_path / "page.html").read_text()
 
 
 def test_evaluate_takes_test_only_when_asked_and_another_step(workdir):
-    cli.main(["evaluate", "--workdir", str(workdir), "--split", "test", "--step", "2", "--questions", "5"])
+    cli.main(
+        [
+            "evaluate",
+            "--workdir",
+            str(workdir),
+            "--split",
+            "test",
+            "--step",
+            "2",
+            "--questions",
+            "5",
+        ]
+    )
     assert json.loads((workdir / "evaluation" / "test-2" / "results.json").read_text())["n"] == 5
 
 
 def test_predict_writes_answers_and_rationales(workdir, tmp_path):
     for target in ("answer", "material"):
         out = tmp_path / f"{target}.jsonl"
-        cli.main(["predict", "--workdir", str(workdir), "--target", target, "--questions", "3", "--out", str(out),
-                  "--max_tokens", "8"])
+        cli.main(
+            [
+                "predict",
+                "--workdir",
+                str(workdir),
+                "--target",
+                target,
+                "--questions",
+                "3",
+                "--out",
+                str(out),
+                "--max_tokens",
+                "8",
+            ]
+        )
         rows = [json.loads(line) for line in out.read_text().splitlines()]
-        assert len(rows) == 3 and all(row["target"] == target and isinstance(row["text"], str) for row in rows)
+        assert len(rows) == 3 and all(
+            row["target"] == target and isinstance(row["text"], str) for row in rows
+        )
 
 
 def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
-    assert "did you mean 'shape'" in fails(capsys, "predict", "--workdir", workdir, "--target", "shapez", "--out", tmp_path / "x")
-    assert "has no checkpoint of step 3" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "3")
-    assert "best, last or a step" in fails(capsys, "evaluate", "--workdir", workdir, "--step", "first")
-    assert "choose another path" in fails(capsys, "predict", "--workdir", workdir, "--questions", "1", "--max_tokens", "2",
-                                          "--out", tmp_path / "no" / "x")
+    assert "did you mean 'shape'" in fails(
+        capsys, "predict", "--workdir", workdir, "--target", "shapez", "--out", tmp_path / "x"
+    )
+    assert "has no checkpoint of step 3" in fails(
+        capsys, "evaluate", "--workdir", workdir, "--step", "3"
+    )
+    assert "best, last or a step" in fails(
+        capsys, "evaluate", "--workdir", workdir, "--step", "first"
+    )
+    assert "choose another path" in fails(
+        capsys,
+        "predict",
+        "--workdir",
+        workdir,
+        "--questions",
+        "1",
+        "--max_tokens",
+        "2",
+        "--out",
+        tmp_path / "no" / "x",
+    )

@@ -18,9 +18,29 @@ def write_log(path, teacher, texts):
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
         for index, question in enumerate(tasks.load("things", SOURCE)["train"]):
-            row = LogRow(row_key(question, teacher, "m", "p", "{}", 0), question.id, question.key, "things", "train", teacher,
-                         "m", "", "p", "{}", 0, True, 0, f"Row {index}: {texts[index % len(texts)]}", "stop", 5, 7, None, 0,
-                         0.1, "")
+            row = LogRow(
+                row_key(question, teacher, "m", "p", "{}", 0),
+                question.id,
+                question.key,
+                "things",
+                "train",
+                teacher,
+                "m",
+                "",
+                "p",
+                "{}",
+                0,
+                True,
+                0,
+                f"Row {index}: {texts[index % len(texts)]}",
+                "stop",
+                5,
+                7,
+                None,
+                0,
+                0.1,
+                "",
+            )
             tfrecord.write_record(file, row.to_bytes())
     return path
 
@@ -42,27 +62,73 @@ def fails(capsys, *argv):
     """The one line that a command with bad input prints; it exits with 2."""
     with pytest.raises(SystemExit) as error:
         run(*argv)
-    lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("tinyllm: ")]
+    lines = [
+        line
+        for line in capsys.readouterr().err.strip().splitlines()
+        if line.startswith("tinyllm: ")
+    ]
     assert error.value.code == 2 and len(lines) == 1, lines
     return lines[0]
 
 
 def test_build_takes_every_log_of_a_directory(logs, tmp_path, capsys):
-    run("corpus", "build", *THINGS, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "page.html")
+    run(
+        "corpus",
+        "build",
+        *THINGS,
+        "--log",
+        logs,
+        "--out",
+        tmp_path / "out",
+        "--report",
+        tmp_path / "page.html",
+    )
     printed = capsys.readouterr().out
-    assert Corpus(tmp_path / "out").teachers == ("qwen", "shape") and "policy keep-all: shape 8 kept, 0 dropped" in printed
+    assert (
+        Corpus(tmp_path / "out").teachers == ("qwen", "shape")
+        and "policy keep-all: shape 8 kept, 0 dropped" in printed
+    )
     assert f"wrote {tmp_path / 'out'}\nwrote {tmp_path / 'page.html'}" in printed
     page = (tmp_path / "page.html").read_text()
     assert "Rationales for things" in page and page.rstrip().endswith("</html>")
 
 
 def test_build_of_the_first_questions_with_a_policy_and_other_corpora(logs, tmp_path, capsys):
-    run("corpus", "build", *THINGS, "--log", logs / "shape.tfrecord", "--out", tmp_path / "old", "--policy", "clean+truncate")
-    run("corpus", "build", *THINGS, "--log", logs / "qwen-1a2b3c4d.0-of-4.tfrecord", "--corpus", tmp_path / "old",
-        "--questions", 3, "--out", tmp_path / "out", "--policy", "clean")
+    run(
+        "corpus",
+        "build",
+        *THINGS,
+        "--log",
+        logs / "shape.tfrecord",
+        "--out",
+        tmp_path / "old",
+        "--policy",
+        "clean+truncate",
+    )
+    run(
+        "corpus",
+        "build",
+        *THINGS,
+        "--log",
+        logs / "qwen-1a2b3c4d.0-of-4.tfrecord",
+        "--corpus",
+        tmp_path / "old",
+        "--questions",
+        3,
+        "--out",
+        tmp_path / "out",
+        "--policy",
+        "clean",
+    )
     corpus = Corpus(tmp_path / "out")
-    assert {split: corpus.manifest.rows(split) for split in corpus.splits} == {"train": 3, "validation": 3, "test": 3}
-    assert [row.rationales["shape"].text for row in corpus.rows("train")] == [f"Row {index}: we walk." for index in range(3)]
+    assert {split: corpus.manifest.rows(split) for split in corpus.splits} == {
+        "train": 3,
+        "validation": 3,
+        "test": 3,
+    }
+    assert [row.rationales["shape"].text for row in corpus.rows("train")] == [
+        f"Row {index}: we walk." for index in range(3)
+    ]
     assert "rows 14, rows that match no question 5" in capsys.readouterr().out
 
 
@@ -74,9 +140,29 @@ def test_a_corpus_needs_no_log(logs, tmp_path):
 
 
 def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
-    run("corpus", "build", *THINGS, "--log", logs, "--out", tmp_path / "out", "--report", tmp_path / "one.html")
+    run(
+        "corpus",
+        "build",
+        *THINGS,
+        "--log",
+        logs,
+        "--out",
+        tmp_path / "out",
+        "--report",
+        tmp_path / "one.html",
+    )
     capsys.readouterr()
-    run("corpus", "inspect", "--corpus", tmp_path / "out", "--json", "--sample", 1, "--report", tmp_path / "two.html")
+    run(
+        "corpus",
+        "inspect",
+        "--corpus",
+        tmp_path / "out",
+        "--json",
+        "--sample",
+        1,
+        "--report",
+        tmp_path / "two.html",
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["report"]["policy"]["name"] == "keep-all"
     assert told["report"]["generations"]["qwen"]["tokens"] == 56
@@ -86,9 +172,18 @@ def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
 def test_bad_input_is_one_line(logs, tmp_path, capsys):
     build = ["corpus", "build", *THINGS, "--out", tmp_path / "out"]
     assert "--log or --corpus is needed" in fails(capsys, *build)
-    assert "keep-all|clean|clean+truncate" in fails(capsys, *build, "--log", logs, "--policy", "claen")
+    assert "keep-all|clean|clean+truncate" in fails(
+        capsys, *build, "--log", logs, "--policy", "claen"
+    )
     assert "holds no log" in fails(capsys, *build, "--log", tmp_path)
     assert "no such directory" in fails(capsys, *build, "--corpus", tmp_path / "absent")
     run(*build, "--log", logs)
-    assert "choose another path" in fails(capsys, "corpus", "inspect", "--corpus", tmp_path / "out", "--report",
-                                          tmp_path / "absent" / "page.html")
+    assert "choose another path" in fails(
+        capsys,
+        "corpus",
+        "inspect",
+        "--corpus",
+        tmp_path / "out",
+        "--report",
+        tmp_path / "absent" / "page.html",
+    )

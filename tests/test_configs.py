@@ -65,13 +65,18 @@ def test_two_steps(name, arg, things_corpus, tmp_path):
 
 
 def test_only_the_recipes_of_others_tell_the_encoder():
-    told = {recipe: load("tinyllm", f"recipe={recipe}")[1].objective.prefix for recipe in ("paper", "released", "recommended")}
+    told = {
+        recipe: load("tinyllm", f"recipe={recipe}")[1].objective.prefix
+        for recipe in ("paper", "released", "recommended")
+    }
     assert told == {"paper": "encoder", "released": "encoder", "recommended": "decoder"}
     assert load("quickstart", "")[1].objective.prefix == "decoder"
 
 
 def test_the_quickstart_weighs_each_teacher_alike():
-    terms = lambda arg: run_config.terms(run_config.resolve(load("quickstart", arg)[1], ("careless", "material", "shape")))
+    terms = lambda arg: run_config.terms(
+        run_config.resolve(load("quickstart", arg)[1], ("careless", "material", "shape"))
+    )
     assert terms("teachers=none") == {"answer": 1.0}
     assert terms("teachers=material+shape") == {"answer": 1.0, "material": 3.0, "shape": 3.0}
     assert terms("") == {"answer": 1.0, "careless": 3.0, "material": 3.0, "shape": 3.0}
@@ -85,7 +90,12 @@ def test_a_lora_run_is_restored_merged(things_corpus, tmp_path):
 
     _, config = load("quickstart", "")
     config.student.lora_rank, config.student.lora_targets = 2, ("q", "wo")
-    config.steps, config.batch_size, config.checkpoint.every, config.validation.questions = 2, 8, 2, 4
+    config.steps, config.batch_size, config.checkpoint.every, config.validation.questions = (
+        2,
+        8,
+        2,
+        4,
+    )
     loop.train(config, things_corpus, tmp_path / "run")
     trained = restore.restore(tmp_path / "run")
     assert trained.student.lora_rank == 0

@@ -8,13 +8,17 @@ from tinyllm_jax import intervals
 from tinyllm_jax.errors import UserError
 
 
-# Newcombe (1998), "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, table I, method 3.
-@pytest.mark.parametrize("correct, n, low, high", [
-    (81, 263, 0.2553, 0.3662),
-    (15, 148, 0.0624, 0.1605),
-    (0, 20, 0.0000, 0.1611),
-    (1, 29, 0.0061, 0.1718),
-])
+# Newcombe (1998), "Two-sided confidence intervals for the single proportion", Statistics in
+# Medicine 17, table I, method 3.
+@pytest.mark.parametrize(
+    "correct, n, low, high",
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
 def test_wilson_published(correct, n, low, high):
     assert intervals.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
 

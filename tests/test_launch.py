@@ -32,9 +32,15 @@ def test_an_unsupported_python_is_one_line(tmp_path):
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\necho 3.9\n")
     fake.chmod(0o755)
-    done = subprocess.run(["bash", LAUNCH / "test.sh"], capture_output=True, text=True, env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"})
+    done = subprocess.run(
+        ["bash", LAUNCH / "test.sh"],
+        capture_output=True,
+        text=True,
+        env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"},
+    )
     assert done.returncode == 2 and done.stderr.strip() == (
-        "setup: Python 3.9 is not supported; set PYTHON to a Python 3.11 or 3.12")
+        "setup: Python 3.9 is not supported; set PYTHON to a Python 3.11 or 3.12"
+    )
 
 
 def test_constraints_pin_the_supported_pairs_and_hold_no_url():

@@ -1,7 +1,8 @@
 """The command line: `tinyllm COMMAND --flags`. Each command is a thin function over the packages.
 
-Flags are absl's and configs are ml_collections files, as JAX programs have them; each command has its own small set of flags.
-A command imports what it needs when it runs, so that `--help` and a bad flag answer at once.
+Flags are absl's and configs are ml_collections files, as JAX programs have them; each command has
+its own small set of flags. A command imports what it needs when it runs, so that `--help` and a bad
+flag answer at once.
 """
 
 import os
@@ -43,6 +44,7 @@ def _dispatch(argv: list[str]) -> None:
         return
     if argv[0] == "--version":
         from tinyllm_jax import __version__
+
         print(__version__)
         return
     words = 2 if argv[0] == "corpus" else 1
@@ -60,7 +62,9 @@ def _dispatch(argv: list[str]) -> None:
 
 def _overview() -> str:
     lines = [f"  {name:16}{run.__doc__.splitlines()[0]}" for name, (run, _) in COMMANDS.items()]
-    return "\n".join(["usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)", "", *lines])
+    return "\n".join(
+        ["usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)", "", *lines]
+    )
 
 
 def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flags.FlagValues | None:
@@ -74,7 +78,9 @@ def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flag
         rest = values([usage, *argv])[1:]
     except UserError:
         raise
-    except Exception as e:  # a config file is the user's code: whatever it raises is told in one line
+    except (
+        Exception
+    ) as e:  # a config file is the user's code: whatever it raises is told in one line
         raise UserError(_reason(e)) from e
     if rest:
         raise UserError(f"unexpected argument '{rest[0]}'; see {usage} --help")
@@ -98,10 +104,21 @@ def _reason(e: BaseException) -> str:
 
 
 def _help(usage: str, run: Callable, values: flags.FlagValues, needed: Sequence[str]) -> str:
-    lines = [f"usage: {usage} --flags", "", *[line.removeprefix("    ") for line in run.__doc__.strip().splitlines()], ""]
+    lines = [
+        f"usage: {usage} --flags",
+        "",
+        *[line.removeprefix("    ") for line in run.__doc__.strip().splitlines()],
+        "",
+    ]
     for name in values:
         flag = values[name]
-        default = "needed" if name in needed else "" if flag.default in (None, "", []) else f"default {flag.default_as_str}"
+        default = (
+            "needed"
+            if name in needed
+            else ""
+            if flag.default in (None, "", [])
+            else f"default {flag.default_as_str}"
+        )
         lines.append(f"  --{name:14}{flag.help}{f' ({default})' if default else ''}")
     return "\n".join(lines)
 
@@ -124,10 +141,16 @@ def _devices(distributed: bool = False) -> None:
     """Imports jax quietly, with compiled programs kept between runs; with `distributed`, joins the processes of one run."""
     import logging
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyllm_jax" / "compiled"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "tinyllm_jax"
+        / "compiled"
+    )
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torch is absent; nothing here needs it
+    os.environ.setdefault(
+        "TRANSFORMERS_VERBOSITY", "error"
+    )  # it warns that torch is absent; nothing here needs it
     import jax
     from absl import logging as absl_logging
 
@@ -139,9 +162,13 @@ def _devices(distributed: bool = False) -> None:
     given = [os.environ.get(name) for name in names]
     try:
         # Without these, jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
-        jax.distributed.initialize(*([given[0], int(given[1]), int(given[2])] if all(given) else []))
+        jax.distributed.initialize(
+            *([given[0], int(given[1]), int(given[2])] if all(given) else [])
+        )
     except (ValueError, RuntimeError) as e:
-        raise UserError(f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}") from e
+        raise UserError(
+            f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}"
+        ) from e
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -149,16 +176,37 @@ def _devices(distributed: bool = False) -> None:
 
 
 def _define_teach(values, argv):
-    _define_config(values, argv, "a file of teachers, e.g. configs/teachers.py; override a field by "
-                   "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of the made-up things")
+    _define_config(
+        values,
+        argv,
+        "a file of teachers, e.g. configs/teachers.py; override a field by "
+        "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of the made-up things",
+    )
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("source", "", "where the questions come from, as in corpus build", values)
-    flags.DEFINE_list("teachers", [], "the teachers' names, separated by commas; all of the file when not given", values)
+    flags.DEFINE_list(
+        "teachers",
+        [],
+        "the teachers' names, separated by commas; all of the file when not given",
+        values,
+    )
     flags.DEFINE_list("splits", ["train"], "the splits to write rationales for", values)
-    flags.DEFINE_integer("questions", 0, "the first n questions of each split; 0: all", flag_values=values, lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "the seed of the in-context examples and of sampling", flag_values=values)
-    flags.DEFINE_string("shard", "0/1", "i/n: every n-th question from the i-th on, counted from 0", values)
-    flags.DEFINE_string("out", "", "the directory of the logs; an interrupted job goes on there", values)
+    flags.DEFINE_integer(
+        "questions",
+        0,
+        "the first n questions of each split; 0: all",
+        flag_values=values,
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "the seed of the in-context examples and of sampling", flag_values=values
+    )
+    flags.DEFINE_string(
+        "shard", "0/1", "i/n: every n-th question from the i-th on, counted from 0", values
+    )
+    flags.DEFINE_string(
+        "out", "", "the directory of the logs; an interrupted job goes on there", values
+    )
     return "task", "out"
 
 
@@ -177,8 +225,16 @@ def teach(values) -> None:
     shard = re.fullmatch(r"(\d+)/(\d+)", values.shard)
     if not shard:
         raise UserError(f"--shard is '{values.shard}'; write i/n, e.g. 0/4")
-    done = job.teach(values.task, values.source, chosen, Path(values.out), tuple(values.splits), values.seed,
-                     (int(shard[1]), int(shard[2])), values.questions)
+    done = job.teach(
+        values.task,
+        values.source,
+        chosen,
+        Path(values.out),
+        tuple(values.splits),
+        values.seed,
+        (int(shard[1]), int(shard[2])),
+        values.questions,
+    )
     if any(result.stopped for result in done.values()) or len(done) < len(chosen):
         print("tinyllm: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(3)
@@ -189,13 +245,31 @@ def teach(values) -> None:
 
 
 def _define_train(values, argv):
-    _define_config(values, argv, "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; override a field by "
-                   "--config.optimizer.learning_rate=1e-4")
+    _define_config(
+        values,
+        argv,
+        "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; override a field by "
+        "--config.optimizer.learning_rate=1e-4",
+    )
     flags.DEFINE_string("corpus", "", "the corpus to learn from", values)
-    flags.DEFINE_string("workdir", "", "where the run keeps everything; the same one goes on with a stopped run", values)
-    flags.DEFINE_bool("distributed", False, "this is one of several processes of one run, as on every worker of a TPU pod",
-                      values)
-    flags.DEFINE_bool("allow_changed", False, "go on though the corpus, tokenizer, objective or student changed", values)
+    flags.DEFINE_string(
+        "workdir",
+        "",
+        "where the run keeps everything; the same one goes on with a stopped run",
+        values,
+    )
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "this is one of several processes of one run, as on every worker of a TPU pod",
+        values,
+    )
+    flags.DEFINE_bool(
+        "allow_changed",
+        False,
+        "go on though the corpus, tokenizer, objective or student changed",
+        values,
+    )
     return "config", "corpus", "workdir"
 
 
@@ -205,11 +279,23 @@ def train(values) -> None:
     _devices(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(values.config, Path(values.corpus), Path(values.workdir), values.allow_changed)
-    rate = "" if done.questions_per_second is None else f"  {done.questions_per_second:,.1f} questions/s"
-    best = "" if done.best_step is None else f"  best validation accuracy {100 * done.best_accuracy:.1f} % at step {done.best_step:,}"
-    print(f"step {done.step:,} of {done.steps:,}  {done.seconds:,.1f} s in steps{rate}  {done.compiled} shapes compiled  "
-          f"useful tokens {100 * done.useful['both']:.0f} %{best}")
+    done = loop.train(
+        values.config, Path(values.corpus), Path(values.workdir), values.allow_changed
+    )
+    rate = (
+        ""
+        if done.questions_per_second is None
+        else f"  {done.questions_per_second:,.1f} questions/s"
+    )
+    best = (
+        ""
+        if done.best_step is None
+        else f"  best validation accuracy {100 * done.best_accuracy:.1f} % at step {done.best_step:,}"
+    )
+    print(
+        f"step {done.step:,} of {done.steps:,}  {done.seconds:,.1f} s in steps{rate}  {done.compiled} shapes compiled  "
+        f"useful tokens {100 * done.useful['both']:.0f} %{best}"
+    )
     if done.step < done.steps:
         sys.exit(3)
 
@@ -219,20 +305,36 @@ def train(values) -> None:
 
 
 def _define_student(values):
-    flags.DEFINE_multi_string("workdir", [], "the workdir of a run, or NAME=DIR; may be given again", values)
-    flags.DEFINE_string("step", "best", "the checkpoint: best (on validation), last, or a step", values)
-    flags.DEFINE_string("student", "", "instead of a workdir: a Hugging Face T5, by hub name or directory", values)
+    flags.DEFINE_multi_string(
+        "workdir", [], "the workdir of a run, or NAME=DIR; may be given again", values
+    )
+    flags.DEFINE_string(
+        "step", "best", "the checkpoint: best (on validation), last, or a step", values
+    )
+    flags.DEFINE_string(
+        "student", "", "instead of a workdir: a Hugging Face T5, by hub name or directory", values
+    )
     flags.DEFINE_string("task", "", "with --student: the task", values)
-    flags.DEFINE_string("corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values)
+    flags.DEFINE_string(
+        "corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values
+    )
     flags.DEFINE_enum("split", "validation", tasks.SPLITS, "the split", flag_values=values)
-    flags.DEFINE_integer("questions", 0, "the first n questions; 0: all", flag_values=values, lower_bound=0)
-    flags.DEFINE_integer("batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1)
+    flags.DEFINE_integer(
+        "questions", 0, "the first n questions; 0: all", flag_values=values, lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1
+    )
 
 
 def _define_evaluate(values, argv):
     _define_student(values)
-    flags.DEFINE_integer("max_answer", 64, "tokens of a generated answer", flag_values=values, lower_bound=1)
-    flags.DEFINE_string("out", "", "with --student: where to write the results; a workdir keeps its own", values)
+    flags.DEFINE_integer(
+        "max_answer", 64, "tokens of a generated answer", flag_values=values, lower_bound=1
+    )
+    flags.DEFINE_string(
+        "out", "", "with --student: where to write the results; a workdir keeps its own", values
+    )
     flags.DEFINE_string("report", "", "an HTML page to write", values)
 
 
@@ -247,10 +349,22 @@ def evaluate(values) -> None:
     for student in students:
         questions = student.questions(values.split, values.questions)
         result = score.evaluate(
-            student.config, student.params, student.tokenizer, questions, prefix=student.prefixes["answer"],
-            max_input=student.length(questions, "answer"), max_answer=values.max_answer, batch_size=values.batch_size,
-            train_questions=student.questions("train"), step=student.step)
-        out = values.out or student.workdir and student.workdir / "evaluation" / f"{values.split}-{student.step}"
+            student.config,
+            student.params,
+            student.tokenizer,
+            questions,
+            prefix=student.prefixes["answer"],
+            max_input=student.length(questions, "answer"),
+            max_answer=values.max_answer,
+            batch_size=values.batch_size,
+            train_questions=student.questions("train"),
+            step=student.step,
+        )
+        out = (
+            values.out
+            or student.workdir
+            and student.workdir / "evaluation" / f"{values.split}-{student.step}"
+        )
         if out:
             results.write(out, result)
             print(f"wrote {out}")
@@ -260,7 +374,9 @@ def evaluate(values) -> None:
         samples = _samples(students, values)
         task = reports[0].result.task
         gap = getattr(tasks.TASKS[task], "GAP", "")
-        results.write_text(values.report, page.html_page(f"TinyLLM on {task}", reports, samples, gap))
+        results.write_text(
+            values.report, page.html_page(f"TinyLLM on {task}", reports, samples, gap)
+        )
         print(f"wrote {values.report}")
 
 
@@ -272,14 +388,21 @@ def _samples(students, values) -> list:
     samples = [report.Sample(question, {}) for question in questions]
     for student in students:
         for target in student.teachers:
-            for sample, (_, text) in zip(samples, student.write(questions, target, 128, len(questions))):
+            for sample, (_, text) in zip(
+                samples, student.write(questions, target, 128, len(questions))
+            ):
                 sample.rationales.setdefault(student.name, {})[target] = text
     return samples
 
 
 def _define_predict(values, argv):
     _define_student(values)
-    flags.DEFINE_string("target", "answer", "what to write: answer, or a teacher whose rationales it learned", values)
+    flags.DEFINE_string(
+        "target",
+        "answer",
+        "what to write: answer, or a teacher whose rationales it learned",
+        values,
+    )
     flags.DEFINE_integer("max_tokens", 128, "tokens of a text", flag_values=values, lower_bound=1)
     flags.DEFINE_string("out", "", "the JSONL file to write", values)
     return ("out",)

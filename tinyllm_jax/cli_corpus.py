@@ -13,7 +13,9 @@ Path = pathlib.Path
 
 def define_import(values, argv):
     """The flags of `corpus_import`."""
-    flags.DEFINE_string("released", "", "the directory of the authors' files: DIR/TASK/TASK_train.json, ...", values)
+    flags.DEFINE_string(
+        "released", "", "the directory of the authors' files: DIR/TASK/TASK_train.json, ...", values
+    )
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("out", "", "the corpus to write", values)
     return "released", "task", "out"
@@ -35,13 +37,34 @@ def define_build(values, argv):
     from tinyllm_jax.corpus import policy
 
     flags.DEFINE_string("task", "", "the task", values)
-    flags.DEFINE_string("source", "", "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
-                        "things: train=N,things=N,seed=N", values)
-    flags.DEFINE_integer("questions", 0, "the first n questions of each split; 0: all", flag_values=values, lower_bound=0)
-    flags.DEFINE_multi_string("log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values)
-    flags.DEFINE_multi_string("corpus", [], "a finished corpus whose columns to put beside; may be given again", values)
-    flags.DEFINE_enum("policy", policy.KEEP_ALL, policy.POLICIES, "how flaws become weights: keep-all (as in the paper), "
-                      "clean, or clean+truncate, which first cuts to the last full sentence", flag_values=values)
+    flags.DEFINE_string(
+        "source",
+        "",
+        "where the questions come from: hf, hf:NAME_OR_DIR, tfds, released:DIR, jsonl:PATH; "
+        "things: train=N,things=N,seed=N",
+        values,
+    )
+    flags.DEFINE_integer(
+        "questions",
+        0,
+        "the first n questions of each split; 0: all",
+        flag_values=values,
+        lower_bound=0,
+    )
+    flags.DEFINE_multi_string(
+        "log", [], "a log of `tinyllm teach`, or a directory of them; may be given again", values
+    )
+    flags.DEFINE_multi_string(
+        "corpus", [], "a finished corpus whose columns to put beside; may be given again", values
+    )
+    flags.DEFINE_enum(
+        "policy",
+        policy.KEEP_ALL,
+        policy.POLICIES,
+        "how flaws become weights: keep-all (as in the paper), "
+        "clean, or clean+truncate, which first cuts to the last full sentence",
+        flag_values=values,
+    )
     flags.DEFINE_string("out", "", "the corpus to write", values)
     flags.DEFINE_string("report", "", "an HTML page to write", values)
     return "task", "out"
@@ -54,8 +77,13 @@ def corpus_build(values) -> None:
     if not values.log and not values.corpus:
         raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
     logs = [log for path in map(Path, values.log) for log in _logs(path)]
-    questions = {split: part[:values.questions or None] for split, part in tasks.load(values.task, values.source).items()}
-    manifest = build.build(values.task, questions, logs, Path(values.out), values.corpus, values.policy)
+    questions = {
+        split: part[: values.questions or None]
+        for split, part in tasks.load(values.task, values.source).items()
+    }
+    manifest = build.build(
+        values.task, questions, logs, Path(values.out), values.corpus, values.policy
+    )
     print(report.format_report(manifest.report))
     print(f"wrote {values.out}")
     if values.report:
@@ -74,7 +102,9 @@ def define_inspect(values, argv):
     """The flags of `corpus_inspect`."""
     flags.DEFINE_string("corpus", "", "the corpus", values)
     flags.DEFINE_bool("json", False, "print JSON", values)
-    flags.DEFINE_integer("sample", 2, "questions to show of each split", flag_values=values, lower_bound=0)
+    flags.DEFINE_integer(
+        "sample", 2, "questions to show of each split", flag_values=values, lower_bound=0
+    )
     flags.DEFINE_string("report", "", "an HTML page to write", values)
     return ("corpus",)
 

@@ -10,14 +10,17 @@ Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 def wilson(correct: int, n: int) -> tuple[float, float]:
     """The 95 % score interval of a proportion, as fractions.
 
-    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22; without
-    continuity correction, as Newcombe (1998) method 3. It stays inside [0, 1] and is honest for small n.
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22;
+    without continuity correction, as Newcombe (1998) method 3. It stays inside [0, 1] and is honest
+    for small n.
 
     Raises:
       UserError: when `n` is 0.
     """
     if n == 0:
-        raise UserError("no question was answered, so there is no accuracy; evaluate a split that has questions")
+        raise UserError(
+            "no question was answered, so there is no accuracy; evaluate a split that has questions"
+        )
     rate, z2 = correct / n, Z95 * Z95
     centre = rate + z2 / (2 * n)
     half = Z95 * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))

@@ -53,21 +53,32 @@ class Student:
 
     def questions(self, split: str, count: int = 0) -> list[Question]:
         """The first `count` questions of a split; 0: all."""
-        return [row.question for row in self.corpus.some_rows(split)][:count or None]
+        return [row.question for row in self.corpus.some_rows(split)][: count or None]
 
     def length(self, questions: list[Question], target: str) -> int:
         """The input length for these questions: `input_length`, or more where one needs it without any context."""
         prefix = self.prefixes[asked_as(self.told, target)]
         return inputs.fit_length(self.tokenizer, questions, prefix, self.input_length)
 
-    def write(self, questions: list[Question], target: str, max_tokens: int, batch_size: int) -> list[tuple[str, str]]:
+    def write(
+        self, questions: list[Question], target: str, max_tokens: int, batch_size: int
+    ) -> list[tuple[str, str]]:
         """What it writes for a target, as (question id, text); a `UserError` for a target that it did not learn."""
         if target not in self.prefixes:
             raise errors.unknown("target", target, self.prefixes)
         asked = asked_as(self.told, target)
         told = inputs.told(self.tokenizer, self.prefixes[target]) if asked != target else ()
-        return predict.predict(self.config, self.params, self.tokenizer, questions, self.prefixes[asked],
-                               self.length(questions, target), max_tokens, batch_size, told)
+        return predict.predict(
+            self.config,
+            self.params,
+            self.tokenizer,
+            questions,
+            self.prefixes[asked],
+            self.length(questions, target),
+            max_tokens,
+            batch_size,
+            told,
+        )
 
 
 def open_students(values) -> list[Student]:
@@ -80,7 +91,10 @@ def open_students(values) -> list[Student]:
         raise UserError("give either --workdir (a run), or --student with --task and --corpus")
     if values.student:
         return [_from_hub(values.student, values.task, values.corpus)]
-    return [_from_workdir(named, values.step, values.corpus, len(values.workdir) == 1) for named in values.workdir]
+    return [
+        _from_workdir(named, values.step, values.corpus, len(values.workdir) == 1)
+        for named in values.workdir
+    ]
 
 
 def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Student:
@@ -89,13 +103,25 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Student:
     trained = restore.restore(workdir, step)
     config = trained.config
     teachers = list(config.objective.teachers)
-    about = (f"{config.student.name}, {' + '.join(['answers', *teachers])}, "
-             f"{config.steps:,} steps of {config.batch_size}, seed {config.seed}")
+    about = (
+        f"{config.student.name}, {' + '.join(['answers', *teachers])}, "
+        f"{config.steps:,} steps of {config.batch_size}, seed {config.seed}"
+    )
     kind = "multi-teacher student" if teachers else "answers-only student"
-    return Student(name or (kind if alone else workdir.name), trained.student, trained.params, trained.tokenizer,
-                   Corpus(corpus or trained.corpus, task=config.task), config.objective.prefixes.to_dict(),
-                   config.lengths.input or tasks.MAX_INPUT[config.task], config.objective.get("prefix", "encoder"),
-                   trained.step, workdir, tuple(metrics.read(workdir / "metrics.jsonl")), about)
+    return Student(
+        name or (kind if alone else workdir.name),
+        trained.student,
+        trained.params,
+        trained.tokenizer,
+        Corpus(corpus or trained.corpus, task=config.task),
+        config.objective.prefixes.to_dict(),
+        config.lengths.input or tasks.MAX_INPUT[config.task],
+        config.objective.get("prefix", "encoder"),
+        trained.step,
+        workdir,
+        tuple(metrics.read(workdir / "metrics.jsonl")),
+        about,
+    )
 
 
 def _from_hub(name: str, task: str, corpus: str) -> Student:
@@ -103,5 +129,13 @@ def _from_hub(name: str, task: str, corpus: str) -> Student:
         raise UserError("--student needs --task and --corpus")
     questions = Corpus(corpus, task=task)
     config, params = hf.load_hf(name)
-    return Student(name, config, jax.device_put(params), inputs.load_tokenizer(name), questions,
-                   {ANSWER: PREFIXES[ANSWER]}, tasks.MAX_INPUT[task], about="not trained here")
+    return Student(
+        name,
+        config,
+        jax.device_put(params),
+        inputs.load_tokenizer(name),
+        questions,
+        {ANSWER: PREFIXES[ANSWER]},
+        tasks.MAX_INPUT[task],
+        about="not trained here",
+    )

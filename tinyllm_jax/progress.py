@@ -18,7 +18,9 @@ class Progress:
       every: seconds between two lines when standard error is not a terminal.
     """
 
-    def __init__(self, label: str, total: int, unit: str = "rows", start: int = 0, every: float = 10.0):
+    def __init__(
+        self, label: str, total: int, unit: str = "rows", start: int = 0, every: float = 10.0
+    ):
         self.label, self.total, self.unit, self.start, self.every = label, total, unit, start, every
         self.done = start
         self.began = self.printed = time.monotonic()
@@ -39,7 +41,11 @@ class Progress:
     def _print(self, note: str, end: str) -> None:
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.start) / seconds
-        left = f"{_clock((self.total - self.done) / rate)} left" if rate > 0 and self.done < self.total else f"{_clock(seconds)} taken"
+        left = (
+            f"{_clock((self.total - self.done) / rate)} left"
+            if rate > 0 and self.done < self.total
+            else f"{_clock(seconds)} taken"
+        )
         line = f"{self.label}  {self.done:,}/{self.total:,} {self.unit}  {rate:,.1f} {self.unit}/s  {left}"
         line += f"  {note}" if note else ""
         print(("\r\x1b[2K" if self.live else "") + line, end=end, file=sys.stderr, flush=True)

@@ -2,7 +2,8 @@
 
 A page is one file with no script and nothing to fetch; its content security policy forbids both.
 
-The six series colours are Okabe and Ito's palette for all kinds of colour vision ("Color Universal Design", 2008),
+The six series colours are Okabe and Ito's palette for all kinds of colour vision ("Color Universal
+Design", 2008),
 darkened or lightened until each stands at least 3 : 1 against its background (WCAG 2.2, 1.4.11).
 """
 
@@ -69,7 +70,13 @@ summary { cursor: pointer; color: var(--soft); }
 """
 
 
-def document(title: str, kicker: str, verdict: Sequence[str], sections: Sequence[tuple[str, str]], style: str = "") -> str:
+def document(
+    title: str,
+    kicker: str,
+    verdict: Sequence[str],
+    sections: Sequence[tuple[str, str]],
+    style: str = "",
+) -> str:
     """A whole page.
 
     Args:
@@ -79,7 +86,11 @@ def document(title: str, kicker: str, verdict: Sequence[str], sections: Sequence
       style: rules behind those of `STYLE`.
     """
     lead, *more = [escape(sentence.replace(" %", "\u00a0%")) for sentence in verdict]
-    body = "".join(f"<section><h2>{escape(heading)}</h2>{content}</section>" for heading, content in sections if content)
+    body = "".join(
+        f"<section><h2>{escape(heading)}</h2>{content}</section>"
+        for heading, content in sections
+        if content
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -1,8 +1,9 @@
 """What a train step costs against the number of teachers, in both prefix modes; against the input length; against the batch.
 
-Real rows and weights. More teachers than the corpus has are its two again under other names: real texts, repeated. "A teacher" is
-the slope of a least-squares line. Each figure is an epoch's mean: every shape is timed on one of its batches (the median of
-steps, after one untimed) and weighted by its share of the steps.
+Real rows and weights. More teachers than the corpus has are its two again under other names: real
+texts, repeated. "A teacher" is the slope of a least-squares line. Each figure is an epoch's mean:
+every shape is timed on one of its batches (the median of steps, after one untimed) and weighted by
+its share of the steps.
 
     python tests/benchmarks/bench_cost.py --parts teachers,length,batch
 """
@@ -27,7 +28,9 @@ def main() -> None:
     common.need()
     numbers = lambda text: [int(n) for n in text.split(",")]
     for size, (student, params) in common.students().items():
-        seconds = lambda rows, task, batch, **how: step_seconds(student, params, arguments.rounds, rows, task, batch, **how)
+        seconds = lambda rows, task, batch, **how: step_seconds(
+            student, params, arguments.rounds, rows, task, batch, **how
+        )
         if "teachers" in arguments.parts:
             for task in arguments.tasks.split(","):
                 teachers(size, seconds, task, numbers(arguments.teachers), arguments.batch)
@@ -35,15 +38,31 @@ def main() -> None:
             rows, lines = common.whole_rows("pubmedqa"), []
             for length in (128, 256, 512, 1024):
                 taken, useful = seconds(rows, "pubmedqa", arguments.batch, input_length=length)
-                lines.append((length, f"{taken:.2f}", f"{arguments.batch / taken:.2f}", f"{100 * useful:.0f} %"))
-            common.table(f"**pubmedqa, {size}: contexts cut to a length (no question is), {arguments.batch} questions a step**",
-                         ("input length", "s a step", "questions/s", "useful tokens"), lines)
+                lines.append(
+                    (
+                        length,
+                        f"{taken:.2f}",
+                        f"{arguments.batch / taken:.2f}",
+                        f"{100 * useful:.0f} %",
+                    )
+                )
+            common.table(
+                f"**pubmedqa, {size}: contexts cut to a length (no question is), {arguments.batch} questions a step**",
+                ("input length", "s a step", "questions/s", "useful tokens"),
+                lines,
+            )
         if "batch" in arguments.parts:
             rows, lines = common.whole_rows("obqa"), []
             for batch in (4, 8, 16, 32, 64):
                 taken, useful = seconds(rows, "obqa", batch)
-                lines.append((batch, f"{taken:.2f}", f"{batch / taken:.2f}", f"{100 * useful:.0f} %"))
-            common.table(f"**obqa, {size}**", ("questions a step", "s a step", "questions/s", "useful tokens"), lines)
+                lines.append(
+                    (batch, f"{taken:.2f}", f"{batch / taken:.2f}", f"{100 * useful:.0f} %")
+                )
+            common.table(
+                f"**obqa, {size}**",
+                ("questions a step", "s a step", "questions/s", "useful tokens"),
+                lines,
+            )
 
 
 def teachers(size, seconds, task, counts, batch) -> None:
@@ -51,17 +70,39 @@ def teachers(size, seconds, task, counts, batch) -> None:
     found, lines = {"encoder": [], "decoder": []}, []
     for count in counts:
         names = [f"{common.TEACHERS[n % 2]}-{n // 2}" for n in range(count)]
-        rows = [dataclasses.replace(row, rationales={
-            name: dataclasses.replace(row.rationales[common.TEACHERS[n % 2]], teacher=name) for n, name in enumerate(names)})
-            for row in common.whole_rows(task)]
+        rows = [
+            dataclasses.replace(
+                row,
+                rationales={
+                    name: dataclasses.replace(row.rationales[common.TEACHERS[n % 2]], teacher=name)
+                    for n, name in enumerate(names)
+                },
+            )
+            for row in common.whole_rows(task)
+        ]
         for prefix, values in found.items():
             values.append(seconds(rows, task, batch, prefix=prefix, teachers=tuple(names))[0])
-        lines.append((count, *(f"{values[-1]:.2f}" for values in found.values()), f"{found['encoder'][-1] / found['decoder'][-1]:.2f}"))
+        lines.append(
+            (
+                count,
+                *(f"{values[-1]:.2f}" for values in found.values()),
+                f"{found['encoder'][-1] / found['decoder'][-1]:.2f}",
+            )
+        )
     slope = {prefix: np.polyfit(counts, values, 1)[0] for prefix, values in found.items()}
-    lines.append(("a teacher", *(f"{v:.2f}" for v in slope.values()), f"{slope['encoder'] / slope['decoder']:.2f}"))
-    common.table(f"**{task}, {size}, {batch} questions a step: seconds** (a teacher with `prefix=decoder` costs "
-                 f"{100 * slope['decoder'] / slope['encoder']:.0f} % of one with `prefix=encoder`)",
-                 ("teachers", "prefix=encoder", "prefix=decoder", "ratio"), lines)
+    lines.append(
+        (
+            "a teacher",
+            *(f"{v:.2f}" for v in slope.values()),
+            f"{slope['encoder'] / slope['decoder']:.2f}",
+        )
+    )
+    common.table(
+        f"**{task}, {size}, {batch} questions a step: seconds** (a teacher with `prefix=decoder` costs "
+        f"{100 * slope['decoder'] / slope['encoder']:.0f} % of one with `prefix=encoder`)",
+        ("teachers", "prefix=encoder", "prefix=decoder", "ratio"),
+        lines,
+    )
 
 
 def step_seconds(student, params, rounds, rows, task, batch, **how) -> tuple[float, float]:

@@ -37,12 +37,16 @@ METRIC = report.HEADLINE
 
 def main() -> None:
     """Trains what is missing, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=pathlib.Path, default="runs/demonstration")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--students", default=",".join(STUDENTS))
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--ceiling", action="store_true", help="what a perfect learner reaches from answers")
+    parser.add_argument(
+        "--ceiling", action="store_true", help="what a perfect learner reaches from answers"
+    )
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     if arguments.ceiling:
@@ -56,7 +60,9 @@ def main() -> None:
         if not corpus.exists():
             make_corpora(folder, seed)
         workdir = folder / name.replace(" + ", "-").replace(" ", "-")
-        found[name].append(evaluated(workdir, corpus, STUDENTS[name], seed, arguments.split, arguments.overrides))
+        found[name].append(
+            evaluated(workdir, corpus, STUDENTS[name], seed, arguments.split, arguments.overrides)
+        )
     print_table(seeds, found)
 
 
@@ -64,21 +70,52 @@ def make_corpora(folder: pathlib.Path, seed: str) -> None:
     """Has the teachers write, and builds the corpus and its permuted twin."""
     questions = ["--task", "things", "--source", f"seed={seed}"]
     cli.main(["teach", *questions, "--splits", "train,validation", "--out", str(folder / "logs")])
-    cli.main(["corpus", "build", *questions, "--log", str(folder / "logs"), "--out", str(folder / "corpus")])
+    cli.main(
+        [
+            "corpus",
+            "build",
+            *questions,
+            "--log",
+            str(folder / "logs"),
+            "--out",
+            str(folder / "corpus"),
+        ]
+    )
     corpus = store.Corpus(folder / "corpus")
     rows = {split: corpus.rows(split) for split in corpus.splits}
     rationales = [row.rationales for row in rows["train"]]
     random.Random(seed).shuffle(rationales)
-    rows["train"] = [Row(row.question, other) for row, other in zip(rows["train"], rationales, strict=True)]
-    store.write_corpus(folder / "permuted", "things", corpus.teachers, rows, corpus.manifest.report, "permuted")
+    rows["train"] = [
+        Row(row.question, other) for row, other in zip(rows["train"], rationales, strict=True)
+    ]
+    store.write_corpus(
+        folder / "permuted", "things", corpus.teachers, rows, corpus.manifest.report, "permuted"
+    )
 
 
-def evaluated(workdir: pathlib.Path, corpus: pathlib.Path, teachers: str, seed: str, split: str,
-              overrides: list[str]) -> results.Result:
+def evaluated(
+    workdir: pathlib.Path,
+    corpus: pathlib.Path,
+    teachers: str,
+    seed: str,
+    split: str,
+    overrides: list[str],
+) -> results.Result:
     """A student's result, trained and evaluated unless that was done before."""
     if not list(workdir.glob(f"evaluation/{split}-*/results.json")):
-        cli.main(["train", "--config", f"{CONFIG}:teachers={teachers}", f"--config.seed={seed}", *overrides,
-                  "--corpus", str(corpus), "--workdir", str(workdir)])
+        cli.main(
+            [
+                "train",
+                "--config",
+                f"{CONFIG}:teachers={teachers}",
+                f"--config.seed={seed}",
+                *overrides,
+                "--corpus",
+                str(corpus),
+                "--workdir",
+                str(workdir),
+            ]
+        )
         cli.main(["evaluate", "--workdir", str(workdir), "--split", split])
     (folder,) = workdir.glob(f"evaluation/{split}-*")
     return results.read(folder)
@@ -86,16 +123,25 @@ def evaluated(workdir: pathlib.Path, corpus: pathlib.Path, teachers: str, seed: 
 
 def print_table(seeds: list[str], found: dict[str, list[results.Result]]) -> None:
     """Accuracies by seed, their mean and least; then paired tests, all seeds' questions together."""
-    print(f"\n{'accuracy in %':18}" + "".join(f"{'seed ' + seed:>9}" for seed in seeds) + f"{'mean':>9}{'least':>9}")
+    print(
+        f"\n{'accuracy in %':18}"
+        + "".join(f"{'seed ' + seed:>9}" for seed in seeds)
+        + f"{'mean':>9}{'least':>9}"
+    )
     for name, some in found.items():
         rates = [100 * result.accuracy(METRIC).rate for result in some]
         columns = [*rates, statistics.mean(rates), min(rates)]
         print(f"{name:18}" + "".join(f"{rate:9.1f}" for rate in columns))
     print("\nexact McNemar test, the questions of all seeds together:")
-    right = {name: [answer for result in some for answer in result.right(METRIC)] for name, some in found.items()}
+    right = {
+        name: [answer for result in some for answer in result.right(METRIC)]
+        for name, some in found.items()
+    }
     for first, second in itertools.combinations(found, 2):
         test = stats.paired(right[second], right[first])
-        print(f"{second} against {first}: {test.points:+.1f} points of {test.n:,} questions, {report.p_value(test.p)}")
+        print(
+            f"{second} against {first}: {test.points:+.1f} points of {test.n:,} questions, {report.p_value(test.p)}"
+        )
 
 
 def print_ceiling(draws: int = 20_000) -> None:
@@ -120,7 +166,9 @@ def print_ceiling(draws: int = 20_000) -> None:
                 possible = [other for other in possible if can[other] & choices == {answer}]
             answer, choices = ask(kind)
             # The test question says something too: exactly one of its choices is right.
-            votes = [min(can[other] & choices) for other in possible if len(can[other] & choices) == 1]
+            votes = [
+                min(can[other] & choices) for other in possible if len(can[other] & choices) == 1
+            ]
             most = max(votes.count(choice) for choice in choices)
             best = [choice for choice in choices if votes.count(choice) == most]
             right += (answer in best) / len(best)

@@ -1,8 +1,9 @@
 """What a training step costs on the host: Python's part, beside the device's.
 
-"batch" and "transfer" run in a thread ahead of the step; the others are what the loop's own thread does a step. "Python's part of
-the call" is the call of a compiled function that takes, donates and returns the same arrays and computes next to nothing; the
-call of the step itself returns before its result is there, but after the backend has made room for it. All are medians.
+"batch" and "transfer" run in a thread ahead of the step; the others are what the loop's own thread
+does a step. "Python's part of the call" is the call of a compiled function that takes, donates and
+returns the same arrays and computes next to nothing; the call of the step itself returns before its
+result is there, but after the backend has made room for it. All are medians.
 
     python tests/benchmarks/bench_host.py --task obqa --batch 16 --steps 30
 """
@@ -27,7 +28,9 @@ def main() -> None:
     arguments = parser.parse_args()
     common.need()
     student, params = common.students()["small"]
-    batches, config = common.batches_of(common.corpus_rows(arguments.task), arguments.task, arguments.batch)
+    batches, config = common.batches_of(
+        common.corpus_rows(arguments.task), arguments.task, arguments.batch
+    )
     mesh = sharding.make_mesh(run_config.default_config().mesh)
     batch_times, transfer_times = [], []
     for step in range(arguments.steps):
@@ -38,7 +41,9 @@ def main() -> None:
         loop._to_device(batch, mesh)
         transfer_times.append(time.perf_counter() - began)
     trainer = common.Trainer(student, params)
-    batch = sharding.to_global({k: v for k, v in batches(0).items() if k != "tokens"}, mesh, sharding.BATCH)
+    batch = sharding.to_global(
+        {k: v for k, v in batches(0).items() if k != "tokens"}, mesh, sharding.BATCH
+    )
     dispatch, whole = [], []
     for _ in range(4):
         began = time.perf_counter()
@@ -46,7 +51,13 @@ def main() -> None:
         dispatch.append(time.perf_counter() - began)
         jax.block_until_ready(out)
         whole.append(time.perf_counter() - began)
-    empty, nothing = jax.jit(lambda state, batch: ({**state, "step": state["step"] + 1}, batch["scale"].sum()), donate_argnums=0), []
+    empty, nothing = (
+        jax.jit(
+            lambda state, batch: ({**state, "step": state["step"] + 1}, batch["scale"].sum()),
+            donate_argnums=0,
+        ),
+        [],
+    )
     for _ in range(arguments.steps):
         began = time.perf_counter()
         trainer.state, _ = empty(trainer.state, batch)
@@ -59,12 +70,18 @@ def main() -> None:
         window.add(step, out, np.ones(3))
         note.append(time.perf_counter() - began)
     ms = lambda values: f"{1000 * common.median(values):.2f}"
-    common.table(f"**{arguments.task}, {arguments.batch} questions a step, {len(jax.tree.leaves(trainer.state))} arrays of state**",
-                 ("part", "ms a step", "thread"),
-                 [("batch", ms(batch_times), "ahead"), ("transfer", ms(transfer_times), "ahead"),
-                  ("Python's part of the call", ms(nothing), "the loop's"),
-                  ("call of the step, until it returns", ms(dispatch[1:]), "the loop's"), ("bookkeeping", ms(note), "the loop's"),
-                  ("the step itself", ms(whole[1:]), "device")])
+    common.table(
+        f"**{arguments.task}, {arguments.batch} questions a step, {len(jax.tree.leaves(trainer.state))} arrays of state**",
+        ("part", "ms a step", "thread"),
+        [
+            ("batch", ms(batch_times), "ahead"),
+            ("transfer", ms(transfer_times), "ahead"),
+            ("Python's part of the call", ms(nothing), "the loop's"),
+            ("call of the step, until it returns", ms(dispatch[1:]), "the loop's"),
+            ("bookkeeping", ms(note), "the loop's"),
+            ("the step itself", ms(whole[1:]), "device"),
+        ],
+    )
 
 
 class _Nothing:

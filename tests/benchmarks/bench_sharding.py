@@ -1,9 +1,10 @@
 """The collectives of the compiled step on eight virtual devices, counted, beside what theory asks for.
 
-Only compiled, never run. A collective inside a loop counts as often as the loop's trip count, which XLA writes down. XLA's CPU
-backend has no reduce-scatter pass: it writes an all-reduce whose result is sliced. So "all-reduce or reduce-scatter" is one
-kind here. Those of less than 64 kB (norms' gradients, losses, softmax statistics) are listed apart. `SHOW=1` prints where each
-comes from. Exits with 1 where the partitioner reports an involuntary full rematerialisation.
+Only compiled, never run. A collective inside a loop counts as often as the loop's trip count, which
+XLA writes down. XLA's CPU backend has no reduce-scatter pass: it writes an all-reduce whose result
+is sliced. So "all-reduce or reduce-scatter" is one kind here. Those of less than 64 kB (norms'
+gradients, losses, softmax statistics) are listed apart. `SHOW=1` prints where each comes from.
+Exits with 1 where the partitioner reports an involuntary full rematerialisation.
 
     python tests/benchmarks/bench_sharding.py
 """
@@ -16,7 +17,9 @@ import sys
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
 
 import common
 import jax
@@ -27,9 +30,19 @@ from jax.sharding import PartitionSpec as P
 from tinyllm_jax.student.config import student_config
 from tinyllm_jax.training import sharding
 
-MESHES = {"data=8": (8, 1, 1), "fsdp=8": (1, 8, 1), "data=2 fsdp=4": (2, 4, 1), "fsdp=4 tensor=2": (1, 4, 2)}
-KINDS = {"all-gather": "all-gather", "reduce-scatter": "all-reduce or reduce-scatter", "all-reduce": "all-reduce or reduce-scatter",
-         "all-to-all": "all-to-all", "collective-permute": "collective-permute"}
+MESHES = {
+    "data=8": (8, 1, 1),
+    "fsdp=8": (1, 8, 1),
+    "data=2 fsdp=4": (2, 4, 1),
+    "fsdp=4 tensor=2": (1, 4, 2),
+}
+KINDS = {
+    "all-gather": "all-gather",
+    "reduce-scatter": "all-reduce or reduce-scatter",
+    "all-reduce": "all-reduce or reduce-scatter",
+    "all-to-all": "all-to-all",
+    "collective-permute": "collective-permute",
+}
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 
 
@@ -48,10 +61,21 @@ def main() -> None:
             inside, outside = found[kind, "loop"], found[kind, "once"]
             small = found[kind, "small"]
             if inside or outside or small:
-                lines.append((name, kind, _show(inside), _show(outside), f"{sum(n for n, _ in small)} of {sum(n * b for n, b in small) / 1e6:.1f} MB",
-                              theory(kind, shape)))
-    common.table(f"**{arguments.student}, {arguments.rows} rows, 8 virtual devices, jax {jax.__version__}**",
-                 ("mesh", "collective", "in the layers' loops", "outside of loops", "small", "theory"), lines)
+                lines.append(
+                    (
+                        name,
+                        kind,
+                        _show(inside),
+                        _show(outside),
+                        f"{sum(n for n, _ in small)} of {sum(n * b for n, b in small) / 1e6:.1f} MB",
+                        theory(kind, shape),
+                    )
+                )
+    common.table(
+        f"**{arguments.student}, {arguments.rows} rows, 8 virtual devices, jax {jax.__version__}**",
+        ("mesh", "collective", "in the layers' loops", "outside of loops", "small", "theory"),
+        lines,
+    )
     print(f"\ninvoluntary full rematerialisations: {involuntary}")
     sys.exit(1 if involuntary else 0)
 
@@ -64,7 +88,11 @@ def theory(kind: str, mesh: tuple[int, int, int]) -> str:
     if kind.startswith("all-reduce"):
         told = ["each gradient once"] if data * fsdp > 1 else []
         return "; ".join(told + ["one per block and pass"] * (tensor > 1))
-    return "the embedding of each row's tokens, exchanged" if kind == "all-to-all" and fsdp > 1 else "none"
+    return (
+        "the embedding of each row's tokens, exchanged"
+        if kind == "all-to-all" and fsdp > 1
+        else "none"
+    )
 
 
 def compile_step(student, shape, rows) -> tuple[str, int]:
@@ -72,8 +100,16 @@ def compile_step(student, shape, rows) -> tuple[str, int]:
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(shape), sharding.AXES)
     step, state, batch = common.step_shapes(student, rows, 128)
     shardings, everywhere = sharding.state_shardings(state, mesh), NamedSharding(mesh, P())
-    batch_shardings = {name: everywhere if name == "scale" else NamedSharding(mesh, sharding.BATCH) for name in batch}
-    step = jax.jit(step, donate_argnums=0, in_shardings=(shardings, batch_shardings), out_shardings=(shardings, everywhere))
+    batch_shardings = {
+        name: everywhere if name == "scale" else NamedSharding(mesh, sharding.BATCH)
+        for name in batch
+    }
+    step = jax.jit(
+        step,
+        donate_argnums=0,
+        in_shardings=(shardings, batch_shardings),
+        out_shardings=(shardings, everywhere),
+    )
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -105,7 +141,10 @@ def count(text: str) -> dict:
             at, n = trips[at]
             times *= n
         for line in lines:
-            match = re.search(r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", line)
+            match = re.search(
+                r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(",
+                line,
+            )
             if not match:
                 continue
             for kind, dims in re.findall(r"(f32|bf16|s32|u32|pred)\[([\d,]*)\]", match.group(1)):
@@ -114,12 +153,22 @@ def count(text: str) -> dict:
                 found[KINDS[match.group(2)], place].append((times, size))
                 if os.environ.get("SHOW") and size >= 64e3:
                     op = re.search(r'op_name="([^"]*)"', line)
-                    print(match.group(2), times, f"{kind}[{dims}]", op.group(1)[-110:] if op else "", file=sys.stderr)
+                    print(
+                        match.group(2),
+                        times,
+                        f"{kind}[{dims}]",
+                        op.group(1)[-110:] if op else "",
+                        file=sys.stderr,
+                    )
     return found
 
 
 def _show(items) -> str:
-    return f"{sum(n for n, _ in items)} of {sum(n * b for n, b in items) / 1e6:.0f} MB" if items else ""
+    return (
+        f"{sum(n for n, _ in items)} of {sum(n * b for n, b in items) / 1e6:.0f} MB"
+        if items
+        else ""
+    )
 
 
 if __name__ == "__main__":

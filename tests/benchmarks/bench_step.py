@@ -1,10 +1,11 @@
 """The train step with three terms on released rows and real weights, in our ways and against PyTorch; and its share of the peak.
 
-Our ways are timed on a batch of each of their shapes, and weighted by the shapes' shares of an epoch: they batch other questions
-together. PyTorch has the questions of our commonest shape's batch: (a) the reference's way, three padded forward passes at its
-lengths, and (b) the best plain PyTorch: dynamic padding, one concatenated forward pass, fused AdamW. Same weights, dropout off;
-the first step's losses on the same questions are printed and must agree to 1e-4 in float32. The FLOPs are `common.model_flops`,
-the peak is a 4096³ product in jax in the same run.
+Our ways are timed on a batch of each of their shapes, and weighted by the shapes' shares of an
+epoch: they batch other questions together. PyTorch has the questions of our commonest shape's
+batch: (a) the reference's way, three padded forward passes at its lengths, and (b) the best plain
+PyTorch: dynamic padding, one concatenated forward pass, fused AdamW. Same weights, dropout off; the
+first step's losses on the same questions are printed and must agree to 1e-4 in float32. The FLOPs
+are `common.model_flops`, the peak is a 4096³ product in jax in the same run.
 
     python tests/benchmarks/bench_step.py --tasks obqa,arc --batch 16 --rounds 3 --lengths 100,1024
 """
@@ -25,7 +26,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
-    parser.add_argument("--lengths", default="100,1024", help="(a)'s input lengths: the released script's and the paper's")
+    parser.add_argument(
+        "--lengths",
+        default="100,1024",
+        help="(a)'s input lengths: the released script's and the paper's",
+    )
     arguments = parser.parse_args()
     common.need()
     device, dtype = ("cuda", torch.bfloat16) if common.on_gpu() else ("cpu", torch.float32)
@@ -49,13 +54,20 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
         for step in steps[name]:
             batch = found(step)
             losses.setdefault(name, float(trainer(batch)["loss"]))
-            ways[name, step], flops[name, step] = functools.partial(trainer, batch), common.model_flops(student, batch)
+            ways[name, step], flops[name, step] = (
+                functools.partial(trainer, batch),
+                common.model_flops(student, batch),
+            )
     peers_ways = {}
     if size == "small" and not arguments.alone:
-        ids = peers.encode(config, common.tokenizer(), [rows[i] for i in batches.planned(common_step).index])
+        ids = peers.encode(
+            config, common.tokenizer(), [rows[i] for i in batches.planned(common_step).index]
+        )
         torch_student = lambda: peers.Torch(common.WEIGHTS, config, device, dtype)
         for length in map(int, arguments.lengths.split(",")):
-            peers_ways[f"(a) reference, length {length}"] = functools.partial(torch_student().reference, ids, length)
+            peers_ways[f"(a) reference, length {length}"] = functools.partial(
+                torch_student().reference, ids, length
+            )
         peers_ways["(b) plain PyTorch"] = functools.partial(torch_student().plain, ids)
         losses |= {name: way() for name, way in peers_ways.items()}
     timed = common.paired(ways | peers_ways, arguments.rounds)
@@ -63,22 +75,52 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
 
     def line(name, what, seconds, ours, work) -> None:
         middle = common.median(seconds)
-        lines.append((name, what, f"{losses[name]:.4f}", f"{middle:.2f}", f"{arguments.batch / middle:.2f}",
-                      common.ratio(seconds, ours), f"{100 * work / middle / top:.0f} %"))
+        lines.append(
+            (
+                name,
+                what,
+                f"{losses[name]:.4f}",
+                f"{middle:.2f}",
+                f"{arguments.batch / middle:.2f}",
+                common.ratio(seconds, ours),
+                f"{100 * work / middle / top:.0f} %",
+            )
+        )
 
-    epoch = {name: [sum(share * timed[name, step][n] for step, share in steps[name].items()) for n in range(arguments.rounds)]
-             for name in own}
+    epoch = {
+        name: [
+            sum(share * timed[name, step][n] for step, share in steps[name].items())
+            for n in range(arguments.rounds)
+        ]
+        for name in own
+    }
     for name in own:
         work = sum(share * flops[name, step] for step, share in steps[name].items())
         line(name, "an epoch", epoch[name], epoch["ours"], work)
     one = "ours", common_step
-    for name, seconds in ({"ours": timed[one]} | {name: timed[name] for name in peers_ways}).items():
+    for name, seconds in (
+        {"ours": timed[one]} | {name: timed[name] for name in peers_ways}
+    ).items():
         line(name, "one batch", seconds, timed[one], flops[one])
     shares = {name: found.useful_tokens() for name, found in own.items()}
-    common.table(f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** (peak {top / 1e9:,.0f} GFLOP/s; useful "
-                 "tokens, inputs and targets: " + "; ".join(f"{n} {100 * s['input']:.0f} % and {100 * s['target']:.0f} %"
-                                                            for n, s in shares.items()) + ")",
-                 ("way", "of", "first loss", "s a step", "questions/s", "time ÷ ours", "useful FLOP/s of the peak"), lines)
+    common.table(
+        f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** (peak {top / 1e9:,.0f} GFLOP/s; useful "
+        "tokens, inputs and targets: "
+        + "; ".join(
+            f"{n} {100 * s['input']:.0f} % and {100 * s['target']:.0f} %" for n, s in shares.items()
+        )
+        + ")",
+        (
+            "way",
+            "of",
+            "first loss",
+            "s a step",
+            "questions/s",
+            "time ÷ ours",
+            "useful FLOP/s of the peak",
+        ),
+        lines,
+    )
     same = [losses[name] for name in ("ours", *peers_ways)]
     if student.dtype == "float32":
         np.testing.assert_allclose(same, same[0], rtol=1e-4)

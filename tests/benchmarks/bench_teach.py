@@ -1,12 +1,15 @@
 """Generation through `teach`, log and all, against the raw engine called directly on the same prompts, in one run.
 
-    python tests/benchmarks/bench_teach.py --config configs/teachers_cpu.py:models=DIR --teachers smollm2,flan-t5-small \
+    python tests/benchmarks/bench_teach.py --config configs/teachers_cpu.py:models=DIR --teachers
+    smollm2,flan-t5-small \
       --task obqa --source released:RELEASED --questions 64
 
-The engine is loaded once; then each round runs both, in turn in either order, with vLLM's prefix cache emptied before each.
-The raw vLLM is `LLM.generate` with all prompts at once and the same sampling parameters; the raw transformers is
-`model.generate` on the same batches. Prints the rates and their ratio (median of the rounds), and the ratio of the processor
-time of this process and its children: on a machine that others share, that is the steadier figure (it says nothing of a GPU).
+The engine is loaded once; then each round runs both, in turn in either order, with vLLM's prefix
+cache emptied before each. The raw vLLM is `LLM.generate` with all prompts at once and the same
+sampling parameters; the raw transformers is `model.generate` on the same batches. Prints the rates
+and their ratio (median of the rounds), and the ratio of the processor
+time of this process and its children: on a machine that others share, that is the steadier figure
+(it says nothing of a GPU).
 """
 
 import argparse
@@ -42,14 +45,32 @@ class Borrowed:
 def raw_vllm(engine, requests):
     """Returns the seconds and the tokens of `LLM.generate`."""
     spec = engine.spec
-    prompts = [{"prompt_token_ids": reading.read(engine.tokenizer, request.prompt, spec.chat, engine.window - spec.max_tokens)[0]}
-               for request in requests]
-    parameters = [engine.sampling(max_tokens=spec.max_tokens, temperature=spec.temperature, top_p=spec.top_p,
-                                  seed=request.seed, stop=list(spec.stop), logprobs=0) for request in requests]
+    prompts = [
+        {
+            "prompt_token_ids": reading.read(
+                engine.tokenizer, request.prompt, spec.chat, engine.window - spec.max_tokens
+            )[0]
+        }
+        for request in requests
+    ]
+    parameters = [
+        engine.sampling(
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            top_p=spec.top_p,
+            seed=request.seed,
+            stop=list(spec.stop),
+            logprobs=0,
+        )
+        for request in requests
+    ]
     began = time.perf_counter()
     outputs = engine.llm.generate(prompts, parameters, use_tqdm=False)
     seconds = time.perf_counter() - began
-    cached, read = (sum(counts) for counts in zip(*((o.num_cached_tokens, len(o.prompt_token_ids)) for o in outputs)))
+    cached, read = (
+        sum(counts)
+        for counts in zip(*((o.num_cached_tokens, len(o.prompt_token_ids)) for o in outputs))
+    )
     print(f"prefix cache: {cached:,} of {read:,} prompt tokens were not computed again")
     return seconds, sum(len(output.outputs[0].token_ids) for output in outputs)
 
@@ -65,9 +86,13 @@ def raw_transformers(engine, requests):
         ids = engine._padded([item.ids for item in batch], engine.pad)
         mask = engine._padded([[1] * len(item.ids) for item in batch], 0)
         with torch.inference_mode():
-            out = engine.model.generate(input_ids=ids, attention_mask=mask, stop_strings=list(engine.spec.stop),
-                                        tokenizer=engine.tokenizer)
-        wrote = out[:, 1 if engine.reads_apart else ids.shape[1]:]
+            out = engine.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                stop_strings=list(engine.spec.stop),
+                tokenizer=engine.tokenizer,
+            )
+        wrote = out[:, 1 if engine.reads_apart else ids.shape[1] :]
         engine.tokenizer.batch_decode(wrote, skip_special_tokens=True)
         tokens += int((wrote != engine.pad).sum())
         start += len(batch)
@@ -87,7 +112,14 @@ def through_teach(engine, teacher, questions):
 def main() -> None:
     """Prints one line per teacher."""
     parser = argparse.ArgumentParser()
-    for name, default in (("config", ""), ("teachers", ""), ("task", "obqa"), ("source", ""), ("questions", "64"), ("rounds", "3")):
+    for name, default in (
+        ("config", ""),
+        ("teachers", ""),
+        ("task", "obqa"),
+        ("source", ""),
+        ("questions", "64"),
+        ("rounds", "3"),
+    ):
         parser.add_argument(f"--{name}", default=default)
     arguments = parser.parse_args()
     values = flags.FlagValues()
@@ -95,7 +127,7 @@ def main() -> None:
     cli._define_config(values, argv, "the teachers")
     values(argv)
     train = tasks.load(arguments.task, arguments.source)["train"]
-    questions = train[:int(arguments.questions)]
+    questions = train[: int(arguments.questions)]
     lines = []
     for name in arguments.teachers.split(","):
         spec = values.config.teachers[name]
@@ -111,16 +143,27 @@ def main() -> None:
                 if spec.engine == "vllm":
                     engine.llm.reset_prefix_cache()
                 before = processor_seconds()
-                times[kind].append(raw(engine, requests) if kind == "raw" else through_teach(engine, teacher, questions))
+                times[kind].append(
+                    raw(engine, requests)
+                    if kind == "raw"
+                    else through_teach(engine, teacher, questions)
+                )
                 used[kind] += processor_seconds() - before
         engine.close()
-        rates = {kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()}
+        rates = {
+            kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()
+        }
         ratio = statistics.median(b / a for a, b in zip(rates["raw"], rates["teach"]))
-        rows = {kind: len(requests) / statistics.median(seconds for seconds, _ in found) for kind, found in times.items()}
-        lines.append(f"{name:16} {spec.engine:13} raw {statistics.median(rates['raw']):8.1f} tokens/s {rows['raw']:7.2f} rows/s   "
-                     f"teach {statistics.median(rates['teach']):8.1f} tokens/s {rows['teach']:7.2f} rows/s   ratio {ratio:.3f} "
-                     f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})   "
-                     f"processor time {used['raw'] / used['teach']:.3f}")
+        rows = {
+            kind: len(requests) / statistics.median(seconds for seconds, _ in found)
+            for kind, found in times.items()
+        }
+        lines.append(
+            f"{name:16} {spec.engine:13} raw {statistics.median(rates['raw']):8.1f} tokens/s {rows['raw']:7.2f} rows/s   "
+            f"teach {statistics.median(rates['teach']):8.1f} tokens/s {rows['teach']:7.2f} rows/s   ratio {ratio:.3f} "
+            f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})   "
+            f"processor time {used['raw'] / used['teach']:.3f}"
+        )
     print("\n".join(lines))
 
 

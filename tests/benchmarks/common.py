@@ -1,7 +1,7 @@
 """What the benchmarks share: real rows and weights, paired timings, tables, the machine's peak, the model's FLOPs.
 
-The released corpora are looked for in `$TINYLLM_SHARED` (else a folder `shared` beside the checkout), a FLAN-T5-small-shaped
-student in `$TINYLLM_MODELS` (else `~/.cache/tinyllm-models`).
+The released corpora are looked for in `$TINYLLM_SHARED` (else a folder `shared` beside the
+checkout), a FLAN-T5-small-shaped student in `$TINYLLM_MODELS` (else `~/.cache/tinyllm-models`).
 """
 
 import functools
@@ -26,13 +26,21 @@ from tinyllm_jax.training.step import init_state, make_step
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
-WEIGHTS = pathlib.Path(os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models")) / "flan-t5-small"
+WEIGHTS = (
+    pathlib.Path(
+        os.environ.get("TINYLLM_MODELS", pathlib.Path.home() / ".cache" / "tinyllm-models")
+    )
+    / "flan-t5-small"
+)
 TEACHERS = ("flan-t5-xl", "llama-2-7b-chat")
 
 
 def need() -> None:
     """Ends with one line where the real corpora or weights are missing."""
-    for path, name in ((SHARED / "data" / "tinyllm-release", "TINYLLM_SHARED"), (WEIGHTS, "TINYLLM_MODELS")):
+    for path, name in (
+        (SHARED / "data" / "tinyllm-release", "TINYLLM_SHARED"),
+        (WEIGHTS, "TINYLLM_MODELS"),
+    ):
         if not path.exists():
             sys.exit(f"{path} is missing; set {name} (see {__file__})")
 
@@ -58,7 +66,11 @@ def corpus_rows(task: str, split: str = "train") -> tuple:
 
 def whole_rows(task: str) -> list:
     """The training rows that have both teachers' rationales: there the reference's loss and ours mean the same."""
-    return [r for r in corpus_rows(task) if sum(bool(x.text) for x in r.rationales.values()) == len(TEACHERS)]
+    return [
+        r
+        for r in corpus_rows(task)
+        if sum(bool(x.text) for x in r.rationales.values()) == len(TEACHERS)
+    ]
 
 
 def config_for(task: str, prefix: str = "encoder", teachers=TEACHERS, input_length: int = 0):
@@ -87,10 +99,26 @@ class Trainer:
 def step_shapes(student: StudentConfig, rows: int, length: int) -> tuple:
     """The step, uncompiled, and the shapes of its state and of a batch of one microbatch, to lower it with."""
     tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
-    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student))
-    batch = {name: jax.ShapeDtypeStruct((1, rows, length), np.float32 if name == "weight" else np.int32) for name in
-             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
-    return make_step(student, tx, 0), state, batch | {"scale": jax.ShapeDtypeStruct((3,), np.float32)}
+    state = jax.eval_shape(
+        functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student)
+    )
+    batch = {
+        name: jax.ShapeDtypeStruct((1, rows, length), np.float32 if name == "weight" else np.int32)
+        for name in (
+            "inputs",
+            "input_segments",
+            "targets",
+            "target_segments",
+            "target_inputs",
+            "term",
+            "weight",
+        )
+    }
+    return (
+        make_step(student, tx, 0),
+        state,
+        batch | {"scale": jax.ShapeDtypeStruct((3,), np.float32)},
+    )
 
 
 def students(dropout: float = 0.0) -> dict:
@@ -107,7 +135,8 @@ def students(dropout: float = 0.0) -> dict:
 def paired(ways: dict, rounds: int) -> dict[str, list[float]]:
     """Seconds of each way, in turn and in either order.
 
-    Each turn's first call is not timed: it compiles, or pays for the threads and the memory of the way before.
+    Each turn's first call is not timed: it compiles, or pays for the threads and the memory of the
+    way before.
     """
     seconds = {name: [] for name in ways}
     for index in range(rounds):
@@ -154,9 +183,10 @@ def peak(dtype: str = "float32", size: int = 4096) -> float:
 def model_flops(student: StudentConfig, batch: dict) -> float:
     """Useful FLOPs of a training step: 3 × 2 × the matrix elements that each token meets, and its attention.
 
-    Counted per segment, from its own tokens: padding, and what a packed row's attention computes between segments, is not
-    counted; nor are embedding lookups, norms, softmax, recomputation, or the optimizer. A question's keys and values for
-    cross-attention count once per encoder token. (After "PaLM", arXiv 2204.02311, appendix B, for an encoder-decoder.)
+    Counted per segment, from its own tokens: padding, and what a packed row's attention computes
+    between segments, is not counted; nor are embedding lookups, norms, softmax, recomputation, or
+    the optimizer. A question's keys and values for cross-attention count once per encoder token.
+    (After "PaLM", arXiv 2204.02311, appendix B, for an encoder-decoder.)
     """
     inner, width = student.num_heads * student.d_kv, student.d_model
     ff = (3 if student.feed_forward_proj == "gated-gelu" else 2) * width * student.d_ff
@@ -168,22 +198,33 @@ def model_flops(student: StudentConfig, batch: dict) -> float:
     pairs_cross = sum(length[i] for i in cross[cross > 0].tolist())
     encoder_tokens, decoder_tokens = inputs_of.sum(), targets_of.sum()
     layers, layers_d = student.num_layers, student.num_decoder_layers
-    elements = (encoder_tokens * (layers * (4 * width * inner + ff) + layers_d * 2 * width * inner)
-                + decoder_tokens * (layers_d * (6 * width * inner + ff) + width * student.vocab_size))
+    elements = encoder_tokens * (
+        layers * (4 * width * inner + ff) + layers_d * 2 * width * inner
+    ) + decoder_tokens * (layers_d * (6 * width * inner + ff) + width * student.vocab_size)
     # Scores and weighted values; a causal token attends to half of its target on average.
-    attention = 2 * inner * (layers * (inputs_of**2).sum() + layers_d * ((targets_of**2).sum() / 2 + pairs_cross))
+    attention = (
+        2
+        * inner
+        * (layers * (inputs_of**2).sum() + layers_d * ((targets_of**2).sum() / 2 + pairs_cross))
+    )
     return 3.0 * 2 * (elements + attention)
 
 
 def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
     """Our batches over these rows, and the resolved config; `how` goes to `config_for` and `data.Batches`."""
-    config = config_for(task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how})
+    config = config_for(
+        task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how}
+    )
     tokens = data.tokenize(rows, tokenizer(), config)
-    return data.Batches(tokens, list(run_config.terms(config).values()), batch_size, 0, **how), config
+    return data.Batches(
+        tokens, list(run_config.terms(config).values()), batch_size, 0, **how
+    ), config
 
 
 def steps_by_shape(batches) -> dict[int, float]:
     """The first step of each shape, the commonest first, and the shape's share of an epoch's steps."""
     shapes = batches.shapes()
-    first = lambda shape: next(step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape)
+    first = lambda shape: next(
+        step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape
+    )
     return {first(shape): count / batches.steps_per_epoch for shape, count in shapes.items()}

@@ -1,8 +1,9 @@
 """The peers in PyTorch: the reference's way, and the best plain one. Both compute the objective that we do.
 
-The reference (its `tiny.py` and `model_utils.py`): batches of 8 questions, inputs padded to a fixed length, three forward
-passes (answer and two teachers), labels padded to the batch's longest, and the three losses summed. Where it takes each pass's
-own mean, tokens here are divided by the count in the whole batch, so that accumulated microbatches give the same loss as ours.
+The reference (its `tiny.py` and `model_utils.py`): batches of 8 questions, inputs padded to a fixed
+length, three forward passes (answer and two teachers), labels padded to the batch's longest, and
+the three losses summed. Where it takes each pass's own mean, tokens here are divided by the count
+in the whole batch, so that accumulated microbatches give the same loss as ours.
 """
 
 import torch
@@ -18,7 +19,7 @@ def pad(rows, device, length=0) -> torch.Tensor:
     """Token ids as one table, padded to the longest row, or to `length` where that is longer."""
     table = torch.zeros((len(rows), max(length, *map(len, rows))), dtype=torch.long)
     for row, ids in zip(table, rows):
-        row[:len(ids)] = torch.tensor(ids)
+        row[: len(ids)] = torch.tensor(ids)
     return table.to(device)
 
 
@@ -26,8 +27,13 @@ def encode(config, tokenizer, rows) -> dict[str, tuple[list, list]]:
     """Per term, the rows' input ids and target ids."""
     found = {}
     for term in run_config.terms(config):
-        asked, _ = inputs.encode_questions(tokenizer, [r.question for r in rows], config.objective.prefixes[term], 1024)
-        texts = [r.question.answer if term == run_config.ANSWER else r.rationales[term].text for r in rows]
+        asked, _ = inputs.encode_questions(
+            tokenizer, [r.question for r in rows], config.objective.prefixes[term], 1024
+        )
+        texts = [
+            r.question.answer if term == run_config.ANSWER else r.rationales[term].text
+            for r in rows
+        ]
         found[term] = asked, inputs.encode_targets(tokenizer, texts, 256)[0]
     return found
 
@@ -36,18 +42,30 @@ class Torch:
     """A T5 in transformers with fused AdamW; its steps take what `encode` gives."""
 
     def __init__(self, directory, config, device="cpu", dtype=torch.float32):
-        torch.set_flush_denormal(True)  # a T5's softmax makes denormals, which a CPU computes ten times slower
-        self.model = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).to(device)
+        torch.set_flush_denormal(
+            True
+        )  # a T5's softmax makes denormals, which a CPU computes ten times slower
+        self.model = transformers.T5ForConditionalGeneration.from_pretrained(
+            directory, dtype=torch.float32
+        ).to(device)
         self.model.eval()  # no dropout
-        self.tuned = torch.optim.AdamW(self.model.parameters(), lr=5e-5, weight_decay=0.0, fused=True)
+        self.tuned = torch.optim.AdamW(
+            self.model.parameters(), lr=5e-5, weight_decay=0.0, fused=True
+        )
         self.config, self.device, self.dtype = config, device, dtype
 
     def _loss(self, asked, targets, weights, length=0) -> torch.Tensor:
         asked, labels = pad(asked, self.device, length), pad(targets, self.device)
         with torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(input_ids=asked, attention_mask=(asked != 0).long(),
-                                decoder_input_ids=torch.nn.functional.pad(labels, (1, 0))[:, :-1], use_cache=False).logits
-        each = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none", ignore_index=0)
+            logits = self.model(
+                input_ids=asked,
+                attention_mask=(asked != 0).long(),
+                decoder_input_ids=torch.nn.functional.pad(labels, (1, 0))[:, :-1],
+                use_cache=False,
+            ).logits
+        each = torch.nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), reduction="none", ignore_index=0
+        )
         return (each.view(labels.shape) * torch.tensor(weights, device=self.device)[:, None]).sum()
 
     def reference(self, found: dict, length: int) -> float:
@@ -59,8 +77,12 @@ class Torch:
             part, loss = slice(start, start + MICROBATCH), 0
             for term, weight in run_config.terms(self.config).items():
                 asked, targets = found[term]
-                loss = loss + self._loss(asked[part], targets[part],
-                                         [weight / sum(map(len, targets))] * len(asked[part]), length)
+                loss = loss + self._loss(
+                    asked[part],
+                    targets[part],
+                    [weight / sum(map(len, targets))] * len(asked[part]),
+                    length,
+                )
             loss.backward()
             total += loss.item()
         self.tuned.step()

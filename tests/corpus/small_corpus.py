@@ -9,10 +9,21 @@ TEACHERS = ("flan-t5-xl", "teacher.b_2")
 
 def _rationale(index: int, teacher: str) -> Rationale:
     return Rationale(
-        text="" if index == 3 else f"Because {index}, ünïcode \u2192 \U0001f600.\nSo it is {index}.", teacher=teacher,
-        model="org/model", revision="abc", prompt_hash="f" * 64, sampling='{"temperature":0.5}', forced=index % 2 == 0,
-        finish_reason="stop" if index % 3 else "length", tokens=index * 1000 - 1, weight=index / 4,
-        flags=("echo", "unterminated") if index % 2 else (), vote_share=index / 8 - 1)
+        text=""
+        if index == 3
+        else f"Because {index}, ünïcode \u2192 \U0001f600.\nSo it is {index}.",
+        teacher=teacher,
+        model="org/model",
+        revision="abc",
+        prompt_hash="f" * 64,
+        sampling='{"temperature":0.5}',
+        forced=index % 2 == 0,
+        finish_reason="stop" if index % 3 else "length",
+        tokens=index * 1000 - 1,
+        weight=index / 4,
+        flags=("echo", "unterminated") if index % 2 else (),
+        vote_share=index / 8 - 1,
+    )
 
 
 def make_rows(split: str, count: int) -> list[Row]:
@@ -20,8 +31,15 @@ def make_rows(split: str, count: int) -> list[Row]:
     rows = []
     for index in range(count):
         choices = tuple(f"choice {index}.{number}" for number in range(2 + index % 4))
-        question = Question(f"{split}-{index}", "obqa", split, "a context\n" * (index % 2), f"What is é{index}?", choices,
-                            choices[-1])
+        question = Question(
+            f"{split}-{index}",
+            "obqa",
+            split,
+            "a context\n" * (index % 2),
+            f"What is é{index}?",
+            choices,
+            choices[-1],
+        )
         wrote = [teacher for number, teacher in enumerate(TEACHERS) if (index + number) % 5]
         rows.append(Row(question, {teacher: _rationale(index, teacher) for teacher in wrote}))
     return rows

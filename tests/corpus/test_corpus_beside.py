@@ -17,9 +17,24 @@ TRAIN = QUESTIONS["train"]
 
 def write(out, questions, teacher="old", weight=1.0, flags=()):
     """A corpus with a rationale of `teacher` on each train question."""
-    rows = [Row(question, {teacher: Rationale(f"Known of {question.question}", teacher, model="org/old", weight=weight,
-                                              flags=flags)}) for question in questions]
-    store.write_corpus(out, "things", [teacher], {"train": rows}, {"splits": {}, "overlap": {}}, "a test")
+    rows = [
+        Row(
+            question,
+            {
+                teacher: Rationale(
+                    f"Known of {question.question}",
+                    teacher,
+                    model="org/old",
+                    weight=weight,
+                    flags=flags,
+                )
+            },
+        )
+        for question in questions
+    ]
+    store.write_corpus(
+        out, "things", [teacher], {"train": rows}, {"splits": {}, "overlap": {}}, "a test"
+    )
     return out
 
 
@@ -28,7 +43,10 @@ def renamed(question, new_id):
 
 
 def texts(out, teacher="old"):
-    return [row.rationales[teacher].text if teacher in row.rationales else None for row in Corpus(out).rows("train")]
+    return [
+        row.rationales[teacher].text if teacher in row.rationales else None
+        for row in Corpus(out).rows("train")
+    ]
 
 
 def test_columns_side_by_side(tmp_path):
@@ -39,8 +57,14 @@ def test_columns_side_by_side(tmp_path):
     assert texts(tmp_path / "out") == [f"Known of {question.question}" for question in TRAIN]
     assert manifest.source == "rationale logs and other corpora"
     (told,) = manifest.report["corpora"]
-    assert told == {"source": "a test", "fingerprint": Corpus(old).fingerprint, "teachers": ["old"], "rows": 6,
-                    "rows joined by content alone": 0, "rows that match no question": 0}
+    assert told == {
+        "source": "a test",
+        "fingerprint": Corpus(old).fingerprint,
+        "teachers": ["old"],
+        "rows": 6,
+        "rows joined by content alone": 0,
+        "rows that match no question": 0,
+    }
     assert str(tmp_path) not in str(manifest)
 
 
@@ -56,20 +80,37 @@ def test_another_id_is_joined_by_content_where_that_is_unique(tmp_path):
     stranger = Question("s", "things", "train", "", "Who?", ("a", "b"), "a")
     old = write(tmp_path / "old", [renamed(TRAIN[1], "other"), TRAIN[2], stranger])
     report = build("things", QUESTIONS, [], tmp_path / "out", [old]).report
-    assert [text is not None for text in texts(tmp_path / "out")] == [False, True, True, False, False, False]
+    assert [text is not None for text in texts(tmp_path / "out")] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     (told,) = report["corpora"]
-    assert (told["rows"], told["rows joined by content alone"], told["rows that match no question"]) == (3, 1, 1)
+    assert (
+        told["rows"],
+        told["rows joined by content alone"],
+        told["rows that match no question"],
+    ) == (3, 1, 1)
 
 
-@pytest.mark.parametrize("theirs, ours", [
-    ([renamed(TRAIN[0], "x"), renamed(TRAIN[0], "y"), TRAIN[1]], TRAIN),
-    ([renamed(TRAIN[0], "x"), TRAIN[1]], [*TRAIN, renamed(TRAIN[0], "again")]),
-    ([renamed(TRAIN[0], "x"), TRAIN[0], TRAIN[1]], [renamed(TRAIN[0], "z"), TRAIN[1]]),
-])
+@pytest.mark.parametrize(
+    "theirs, ours",
+    [
+        ([renamed(TRAIN[0], "x"), renamed(TRAIN[0], "y"), TRAIN[1]], TRAIN),
+        ([renamed(TRAIN[0], "x"), TRAIN[1]], [*TRAIN, renamed(TRAIN[0], "again")]),
+        ([renamed(TRAIN[0], "x"), TRAIN[0], TRAIN[1]], [renamed(TRAIN[0], "z"), TRAIN[1]]),
+    ],
+)
 def test_content_that_is_not_unique_joins_nothing(tmp_path, theirs, ours):
     old = write(tmp_path / "old", theirs)
     (told,) = build("things", {"train": ours}, [], tmp_path / "out", [old]).report["corpora"]
-    assert told["rows joined by content alone"] == 0 and told["rows that match no question"] == len(theirs) - 1
+    assert (
+        told["rows joined by content alone"] == 0
+        and told["rows that match no question"] == len(theirs) - 1
+    )
 
 
 def test_the_same_content_in_another_split_is_no_match(tmp_path):
@@ -83,9 +124,16 @@ def test_the_policy_weighs_imported_columns_too(tmp_path):
     old = write(tmp_path / "old", TRAIN, weight=0.25, flags=("contradicts", "duplicate"))
     build("things", QUESTIONS, [], tmp_path / "kept", [old])
     build("things", QUESTIONS, [], tmp_path / "clean", [old], "clean")
-    kept, clean = ([row.rationales["old"] for row in Corpus(tmp_path / name).rows("train")] for name in ("kept", "clean"))
-    assert {rationale.weight for rationale in kept} == {1} and {rationale.weight for rationale in clean} == {0}
-    assert {rationale.flags for rationale in kept} == {("contradicts",)}  # no text of this selection occurs twice
+    kept, clean = (
+        [row.rationales["old"] for row in Corpus(tmp_path / name).rows("train")]
+        for name in ("kept", "clean")
+    )
+    assert {rationale.weight for rationale in kept} == {1} and {
+        rationale.weight for rationale in clean
+    } == {0}
+    assert {rationale.flags for rationale in kept} == {
+        ("contradicts",)
+    }  # no text of this selection occurs twice
 
 
 def test_a_teacher_in_two_inputs(tmp_path):

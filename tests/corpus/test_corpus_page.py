@@ -49,11 +49,27 @@ class Reader(html.parser.HTMLParser):
 def built(tmp_path):
     """A corpus of a forced and an unforced teacher, one evil rationale and one cut off; returns its directory."""
     train = QUESTIONS["train"]
-    rows = [log_row(train[0], text=EVIL, model="<b>org/m</b>"), *all_rows()[1:],
-            *(unforced(f"It is up by one of {question.id} {index}. So the answer is ({letter}).", index, question,
-                       teacher="own")
-              for question in train[:4] for index, letter in enumerate("bba")),
-            unforced("We go up by one. So the answer is (b). And then the", 0, train[4], teacher="own", context_cut=5)]
+    rows = [
+        log_row(train[0], text=EVIL, model="<b>org/m</b>"),
+        *all_rows()[1:],
+        *(
+            unforced(
+                f"It is up by one of {question.id} {index}. So the answer is ({letter}).",
+                index,
+                question,
+                teacher="own",
+            )
+            for question in train[:4]
+            for index, letter in enumerate("bba")
+        ),
+        unforced(
+            "We go up by one. So the answer is (b). And then the",
+            0,
+            train[4],
+            teacher="own",
+            context_cut=5,
+        ),
+    ]
     log = write_log(tmp_path / "log", rows)
     build("things", QUESTIONS, [log], tmp_path / "built", policy="clean+truncate")
     return tmp_path / "built"
@@ -71,21 +87,43 @@ def test_the_page_is_closed_and_fetches_nothing(built):
 def test_the_page_says_what_the_corpus_holds(built):
     read = Reader(page.html_page(Corpus(built)))
     text = " ".join(" ".join(read.texts).split())
-    for words in ("Rationales for things", "of b-teacher's 8", "not shown the gold answer", "state the gold one",
-                  "first sample", "100.0 % [56.6–100.0] of 5",
-                  "b-teacher: sound (8)", "own: truncated (1)", "✓ gold", "What is 0 + 1?", "Policy clean+truncate",
-                  "contexts cut", Corpus(built).fingerprint):
+    for words in (
+        "Rationales for things",
+        "of b-teacher's 8",
+        "not shown the gold answer",
+        "state the gold one",
+        "first sample",
+        "100.0 % [56.6–100.0] of 5",
+        "b-teacher: sound (8)",
+        "own: truncated (1)",
+        "✓ gold",
+        "What is 0 + 1?",
+        "Policy clean+truncate",
+        "contexts cut",
+        Corpus(built).fingerprint,
+    ):
         assert words in text, words
     labels = [value for name, value in read.attributes if name == "aria-label"]
-    assert "sound: 100 %" in labels and any("Lengths of own's 5 rationales in words" == label for label in labels)
+    assert "sound: 100 %" in labels and any(
+        "Lengths of own's 5 rationales in words" == label for label in labels
+    )
 
 
 def test_a_page_without_unforced_rows_policy_or_rationales(corpus_dir, tmp_path):
     text = page.html_page(Corpus(corpus_dir))
     Reader(text)
-    assert "Right without being shown" not in text.split("How to read")[0] and "What training sees" not in text
-    small_corpus.store.write_corpus(tmp_path / "none", "obqa", ["m"], {"train": small_corpus.make_rows("train", 0)},
-                                    {}, "a test")
+    assert (
+        "Right without being shown" not in text.split("How to read")[0]
+        and "What training sees" not in text
+    )
+    small_corpus.store.write_corpus(
+        tmp_path / "none",
+        "obqa",
+        ["m"],
+        {"train": small_corpus.make_rows("train", 0)},
+        {},
+        "a test",
+    )
     assert "There is no rationale." in page.html_page(Corpus(tmp_path / "none"))
 
 
@@ -95,10 +133,14 @@ def test_a_page_that_cannot_be_written(built, tmp_path):
 
 
 def test_bars_tell_their_numbers():
-    assert 'width="70.0" height="8"' in bars.share(0.5, 0, "half") and 'aria-label="half"' in bars.share(0.5, 0, "half")
+    assert 'width="70.0" height="8"' in bars.share(
+        0.5, 0, "half"
+    ) and 'aria-label="half"' in bars.share(0.5, 0, "half")
     assert 'width="0.0"' in bars.share(0.0, 0, "") and 'width="1.5"' in bars.share(0.0001, 0, "")
     drawn = bars.interval({"correct": 1, "n": 4, "low": 0.1, "high": 0.6}, 7, "x")
-    assert 'cx="50.0"' in drawn and 'x="20.0"' in drawn and 'width="100.0"' in drawn and "s1" in drawn
+    assert (
+        'cx="50.0"' in drawn and 'x="20.0"' in drawn and 'width="100.0"' in drawn and "s1" in drawn
+    )
 
 
 def test_histograms_count_every_text():
@@ -117,24 +159,48 @@ def test_histograms_count_every_text():
 def test_the_text_report(built):
     report = Corpus(built).manifest.report
     text = format_report(report)
-    for words in ("policy clean+truncate: own 5 kept, 0 dropped, 1 truncated", "own wrote: rows 13, prompt tokens 117",
-                  "contexts cut 1", "not shown the answer", "13 100 %", "9 69 %", "100.0 % [56.6–100.0] of 5"):
+    for words in (
+        "policy clean+truncate: own 5 kept, 0 dropped, 1 truncated",
+        "own wrote: rows 13, prompt tokens 117",
+        "contexts cut 1",
+        "not shown the answer",
+        "13 100 %",
+        "9 69 %",
+        "100.0 % [56.6–100.0] of 5",
+    ):
         assert words in text, words
     assert text in inspect(built)
     assert json.loads(inspect(built, as_json=True))["report"] == report
     head = text.splitlines()[0]
-    assert "truncated" in head and "copied" not in head  # a column only where some rationale has the flag
+    assert (
+        "truncated" in head and "copied" not in head
+    )  # a column only where some rationale has the flag
 
 
 def test_verdict(built, corpus_dir):
     said = " ".join(verdict(Corpus(built).manifest.report))
-    assert "100 % of b-teacher's 8 and 100 % of own's 5 " in said and "they have no flaw that counts" in said
+    assert (
+        "100 % of b-teacher's 8 and 100 % of own's 5 " in said
+        and "they have no flaw that counts" in said
+    )
     assert "own has no rationale for 3 questions." in said
-    assert "Without being shown the answer, own is right on 100.0 % [56.6–100.0] of 5 train questions." in said
+    assert (
+        "Without being shown the answer, own is right on 100.0 % [56.6–100.0] of 5 train questions."
+        in said
+    )
 
 
-@pytest.mark.parametrize("part, whole, text", [(0, 9, "0 %"), (1, 900, "under 1 %"), (1, 3, "33 %"), (899, 900, "over 99 %"),
-                                               (9, 9, "100 %"), (0, 0, "0 %")])
+@pytest.mark.parametrize(
+    "part, whole, text",
+    [
+        (0, 9, "0 %"),
+        (1, 900, "under 1 %"),
+        (1, 3, "33 %"),
+        (899, 900, "over 99 %"),
+        (9, 9, "100 %"),
+        (0, 0, "0 %"),
+    ],
+)
 def test_percent(part, whole, text):
     assert percent(part, whole) == text
 
@@ -144,6 +210,8 @@ def test_the_released_corpora_say_their_worst(released, tmp_path):
 
     import_released(released, "arc", tmp_path / "arc")
     said = " ".join(verdict(Corpus(tmp_path / "arc").manifest.report))
-    assert re.search(r"The commonest flaw of llama-2-7b-chat: 8\d % of the time it breaks off", said)
+    assert re.search(
+        r"The commonest flaw of llama-2-7b-chat: 8\d % of the time it breaks off", said
+    )
     assert "The commonest flaw of flan-t5-xl: 31 % of the time it adds no content word" in said
     Reader(page.html_page(Corpus(tmp_path / "arc")))

@@ -6,34 +6,48 @@ from tinyllm_jax.corpus import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 
-IRON = Question("1", "t", "train", "", "What do magnets attract?", ("iron nails", "a metal cup", "-3", "3 cats"), "iron nails")
+IRON = Question(
+    "1",
+    "t",
+    "train",
+    "",
+    "What do magnets attract?",
+    ("iron nails", "a metal cup", "-3", "3 cats"),
+    "iron nails",
+)
 
 
-@pytest.mark.parametrize("text, index", [
-    ("So the answer is (b).", 1),
-    ("The correct option is b", 1),
-    ("Answer: a metal cup.", 1),
-    ("the answer is a metal cup of tea", 1),
-    ("Option d is correct", 3),
-    ("(b), which is the correct answer", 1),
-    ('The answer is "b" because', 1),
-    ("Answer:\n**C**\n", 2),
-    ("the answer is -3", 2),
-    ("The answer is (a). No: the answer is (b).", 1),  # the last one counts
-    ("Answer: D\nQuestion: another?\nAnswer: a", 3),  # what follows an echo is about another question
-    ("The answer is 3", None),
-    ("the answer is not (a)", None),
-    ("The next option is d.", None),
-    ("the answer is a dog", None),
-    ("the answer is (h)", None),
-    ("Nails are made of iron.", None),
-    ("(d)", 3),
-    ("B.", 1),
-    ("A metal cup.", 1),
-    ("(h)", None),
-    ("x", None),
-    ("", None),
-])
+@pytest.mark.parametrize(
+    "text, index",
+    [
+        ("So the answer is (b).", 1),
+        ("The correct option is b", 1),
+        ("Answer: a metal cup.", 1),
+        ("the answer is a metal cup of tea", 1),
+        ("Option d is correct", 3),
+        ("(b), which is the correct answer", 1),
+        ('The answer is "b" because', 1),
+        ("Answer:\n**C**\n", 2),
+        ("the answer is -3", 2),
+        ("The answer is (a). No: the answer is (b).", 1),  # the last one counts
+        (
+            "Answer: D\nQuestion: another?\nAnswer: a",
+            3,
+        ),  # what follows an echo is about another question
+        ("The answer is 3", None),
+        ("the answer is not (a)", None),
+        ("The next option is d.", None),
+        ("the answer is a dog", None),
+        ("the answer is (h)", None),
+        ("Nails are made of iron.", None),
+        ("(d)", 3),
+        ("B.", 1),
+        ("A metal cup.", 1),
+        ("(h)", None),
+        ("x", None),
+        ("", None),
+    ],
+)
 def test_stated_answer(text, index):
     assert quality.stated_answer(text, IRON) == index
 
@@ -43,63 +57,81 @@ def test_a_choice_that_is_a_letter_is_named_by_its_text():
     assert quality.stated_answer("So the answer is a.", question) == 1
 
 
-@pytest.mark.parametrize("text, flags", [
-    ("", ("empty",)),
-    (" \n", ("empty",)),
-    ("Steel contains iron, so nails stick.", ()),
-    ('He said "nails are steel."', ()),
-    ("Nails stick since steel", ("unterminated",)),
-    ("Steel sticks.\n### Question 4:\nWhich is a bird?", ("echo",)),
-    ("Steel sticks.\nQ.5. Which is a bird?", ("echo",)),
-    ("Steel sticks.\nOptions:\n(a) x", ("echo", "unterminated")),
-    ("The question is steel.", ()),
-    ("Steel is strong, so the answer is (b).", ("contradicts",)),
-    ("Steel is strong, so the answer is (a).", ()),
-    ("Magnets attract iron nails.", ("no_new_word",)),
-    ("So the answer is: iron nails.", ("copied", "no_new_word")),
-    ("Steel sticks.\n2.", ("unterminated",)),
-    ("Steel sticks to iron, e.g.", ("unterminated",)),
-])
+@pytest.mark.parametrize(
+    "text, flags",
+    [
+        ("", ("empty",)),
+        (" \n", ("empty",)),
+        ("Steel contains iron, so nails stick.", ()),
+        ('He said "nails are steel."', ()),
+        ("Nails stick since steel", ("unterminated",)),
+        ("Steel sticks.\n### Question 4:\nWhich is a bird?", ("echo",)),
+        ("Steel sticks.\nQ.5. Which is a bird?", ("echo",)),
+        ("Steel sticks.\nOptions:\n(a) x", ("echo", "unterminated")),
+        ("The question is steel.", ()),
+        ("Steel is strong, so the answer is (b).", ("contradicts",)),
+        ("Steel is strong, so the answer is (a).", ()),
+        ("Magnets attract iron nails.", ("no_new_word",)),
+        ("So the answer is: iron nails.", ("copied", "no_new_word")),
+        ("Steel sticks.\n2.", ("unterminated",)),
+        ("Steel sticks to iron, e.g.", ("unterminated",)),
+    ],
+)
 def test_flags(text, flags):
     assert quality.flags_of(text, IRON) == flags
 
 
-@pytest.mark.parametrize("text, there", [
-    ("Steel is a hard metal. Steel is a hard metal.", True),
-    ("Steel holds much iron. Nails stick. STEEL holds, much iron!", True),
-    ("1. Steel holds much iron.\n2. Steel holds much iron.", True),
-    ("First, steel holds iron.\nSecond, steel holds iron", True),
-    ("(a) It is so.\n(b) It is so.\n(c) It is so.\n(d) It is so.", False),  # four choices, the same said of each
-    ("It is so.\n" * 5, True),
-    ("It is steel and steel and steel and steel and steel.", True),
-    ("It gets bigger and bigger and bigger.", False),
-    ("We get 10 10 10 10 10 10 10 10 of them.", False),  # numbers may recur
-    ("Steel is a metal. Iron is a metal. A cup is no metal. So a cup is not steel.", False),
-    ("Steel holds much iron. Nails stick.\nQuestion: x\nSteel holds much iron.", False),  # after the echo
-])
+@pytest.mark.parametrize(
+    "text, there",
+    [
+        ("Steel is a hard metal. Steel is a hard metal.", True),
+        ("Steel holds much iron. Nails stick. STEEL holds, much iron!", True),
+        ("1. Steel holds much iron.\n2. Steel holds much iron.", True),
+        ("First, steel holds iron.\nSecond, steel holds iron", True),
+        (
+            "(a) It is so.\n(b) It is so.\n(c) It is so.\n(d) It is so.",
+            False,
+        ),  # four choices, the same said of each
+        ("It is so.\n" * 5, True),
+        ("It is steel and steel and steel and steel and steel.", True),
+        ("It gets bigger and bigger and bigger.", False),
+        ("We get 10 10 10 10 10 10 10 10 of them.", False),  # numbers may recur
+        ("Steel is a metal. Iron is a metal. A cup is no metal. So a cup is not steel.", False),
+        (
+            "Steel holds much iron. Nails stick.\nQuestion: x\nSteel holds much iron.",
+            False,
+        ),  # after the echo
+    ],
+)
 def test_repetition(text, there):
     assert ("repetition" in quality.flags_of(text, IRON)) == there
 
 
-@pytest.mark.parametrize("text, there", [
-    ("(a)", True),
-    ("a\nSteel holds iron.", True),
-    ("**(a)**\nSteel holds iron.", True),
-    ("Iron nails. Steel holds iron.", True),
-    ("(a) iron nails. Steel holds iron.", True),
-    ("Answer:\n(a) iron nails", True),
-    ("The answer is (a). Steel holds iron.", True),
-    ("So, the correct option is (a) because steel holds iron.", True),
-    ("(a) is the answer.\nSteel holds iron.", True),
-    ("Iron nails is the correct answer. Steel holds iron.", True),
-    ("Iron nails hold steel. Steel is magnetic.", False),  # what a sentence is about is no copy
-    ("Steel holds iron, so the answer is (a).", False),
-    ("Steel holds iron. So the answer is (a).", False),
-    ("The answer is (b). Steel holds iron.", False),  # another answer: it contradicts
-    ("(a) iron nails: these hold steel.\n(b) a metal cup: this holds none.", False),
-    ("(a) iron nails:\nThese hold steel.\n(b) a metal cup:\nThis holds none.", False),  # goes through the choices
-    ("A nail is steel.", False),
-])
+@pytest.mark.parametrize(
+    "text, there",
+    [
+        ("(a)", True),
+        ("a\nSteel holds iron.", True),
+        ("**(a)**\nSteel holds iron.", True),
+        ("Iron nails. Steel holds iron.", True),
+        ("(a) iron nails. Steel holds iron.", True),
+        ("Answer:\n(a) iron nails", True),
+        ("The answer is (a). Steel holds iron.", True),
+        ("So, the correct option is (a) because steel holds iron.", True),
+        ("(a) is the answer.\nSteel holds iron.", True),
+        ("Iron nails is the correct answer. Steel holds iron.", True),
+        ("Iron nails hold steel. Steel is magnetic.", False),  # what a sentence is about is no copy
+        ("Steel holds iron, so the answer is (a).", False),
+        ("Steel holds iron. So the answer is (a).", False),
+        ("The answer is (b). Steel holds iron.", False),  # another answer: it contradicts
+        ("(a) iron nails: these hold steel.\n(b) a metal cup: this holds none.", False),
+        (
+            "(a) iron nails:\nThese hold steel.\n(b) a metal cup:\nThis holds none.",
+            False,
+        ),  # goes through the choices
+        ("A nail is steel.", False),
+    ],
+)
 def test_copied(text, there):
     assert ("copied" in quality.flags_of(text, IRON)) == there
 
@@ -125,17 +157,48 @@ def test_equal_choices_do_not_contradict():
 
 
 def test_statistics():
-    questions = [IRON, Question("2", "t", "train", "", "What do  magnets ATTRACT?", IRON.choices[::-1], "3 cats"),
-                 Question("3", "t", "train", "", "Another?", ("x", "y"), "x")]
+    questions = [
+        IRON,
+        Question("2", "t", "train", "", "What do  magnets ATTRACT?", IRON.choices[::-1], "3 cats"),
+        Question("3", "t", "train", "", "Another?", ("x", "y"), "x"),
+    ]
     texts = ["Steel sticks.", "steel  STICKS.", ""]
-    rows = [Row(question, {"m": Rationale(text, "m", weight=float(bool(text)), flags=quality.flags_of(text, question))})
-            for question, text in zip(questions, texts)]
+    rows = [
+        Row(
+            question,
+            {
+                "m": Rationale(
+                    text, "m", weight=float(bool(text)), flags=quality.flags_of(text, question)
+                )
+            },
+        )
+        for question, text in zip(questions, texts)
+    ]
     rows = statistics.mark_duplicates(rows)
     assert [row.rationales["m"].flags for row in rows] == [(), ("duplicate",), ("empty",)]
     told = statistics.statistics({"train": rows, "test": [Row(IRON, {})]}, ["m"])
     assert told["overlap"] == {"train/test": 1}
-    assert told["splits"]["train"] == {"questions": 3, "duplicate_questions": 1, "teachers": {"m": {
-        "rationales": 3, "missing": 0, "sound": 1, "stated": 0, "zero_weight": 1, "mean_words": 1.3, "empty": 1,
-        "unterminated": 0, "echo": 0, "contradicts": 0, "duplicate": 1, "no_new_word": 0, "repetition": 0, "copied": 0,
-        "truncated": 0}}}
+    assert told["splits"]["train"] == {
+        "questions": 3,
+        "duplicate_questions": 1,
+        "teachers": {
+            "m": {
+                "rationales": 3,
+                "missing": 0,
+                "sound": 1,
+                "stated": 0,
+                "zero_weight": 1,
+                "mean_words": 1.3,
+                "empty": 1,
+                "unterminated": 0,
+                "echo": 0,
+                "contradicts": 0,
+                "duplicate": 1,
+                "no_new_word": 0,
+                "repetition": 0,
+                "copied": 0,
+                "truncated": 0,
+            }
+        },
+    }
     assert told["splits"]["test"]["teachers"]["m"]["missing"] == 1

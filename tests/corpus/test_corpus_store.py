@@ -20,7 +20,11 @@ HERE = pathlib.Path(__file__).parent
 
 def test_round_trip(corpus_dir):
     corpus = Corpus(corpus_dir, task="obqa")
-    assert (corpus.task, corpus.teachers, corpus.splits) == ("obqa", TEACHERS, ("train", "validation", "test"))
+    assert (corpus.task, corpus.teachers, corpus.splits) == (
+        "obqa",
+        TEACHERS,
+        ("train", "validation", "test"),
+    )
     for split, rows in ROWS.items():
         assert corpus.rows(split) == rows
     assert corpus.manifest.report == REPORT
@@ -32,13 +36,16 @@ def test_provenance_is_listed(corpus_dir):
     teachers = Corpus(corpus_dir).manifest.teachers
     assert list(teachers) == list(TEACHERS)
     assert sum(entry["rows"] for entry in teachers["flan-t5-xl"]) == sum(
-        "flan-t5-xl" in row.rationales for rows in ROWS.values() for row in rows)
+        "flan-t5-xl" in row.rationales for rows in ROWS.values() for row in rows
+    )
     assert {entry["forced"] for entry in teachers["flan-t5-xl"]} == {True, False}
 
 
 def test_an_empty_split_is_an_error_where_it_is_needed(corpus_dir):
     assert Corpus(corpus_dir).rows("test") == []
-    with pytest.raises(UserError, match=r"split 'test' of .* is empty \(not empty: train, validation\)"):
+    with pytest.raises(
+        UserError, match=r"split 'test' of .* is empty \(not empty: train, validation\)"
+    ):
         Corpus(corpus_dir).some_rows("test")
     assert len(Corpus(corpus_dir).some_rows("train")) == 23
 
@@ -78,14 +85,20 @@ def _change(**fields):
     return [Row(dataclasses.replace(row.question, **fields), row.rationales)]
 
 
-@pytest.mark.parametrize("rows, message", [
-    (_change(choices=()), "0 choices"),
-    (_change(answer="another"), "is not one of the choices"),
-    (_change(task="arc"), "it is of arc train, not of obqa train"),
-    (_change(split="test"), "it is of obqa test"),
-    (make_rows("train", 2) + make_rows("train", 1), "has the same id"),
-    ([Row(ROWS["train"][1].question, {"other": Rationale("", "other")})], "has no column 'other'"),
-])
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        (_change(choices=()), "0 choices"),
+        (_change(answer="another"), "is not one of the choices"),
+        (_change(task="arc"), "it is of arc train, not of obqa train"),
+        (_change(split="test"), "it is of obqa test"),
+        (make_rows("train", 2) + make_rows("train", 1), "has the same id"),
+        (
+            [Row(ROWS["train"][1].question, {"other": Rationale("", "other")})],
+            "has no column 'other'",
+        ),
+    ],
+)
 def test_malformed_rows_are_refused(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         store.write_corpus(tmp_path / "out", "obqa", TEACHERS, {"train": rows}, REPORT, "a test")
@@ -122,32 +135,50 @@ def test_fingerprint_is_of_questions_rationales_and_weights(tmp_path):
     assert fingerprint("c", text="other") != plain
     assert fingerprint("d", weight=0.1) != plain
     reread = Corpus(tmp_path / "d").rows("train")
-    again = store.write_corpus(tmp_path / "e", "obqa", TEACHERS, {"train": reread}, REPORT, "e").fingerprint
+    again = store.write_corpus(
+        tmp_path / "e", "obqa", TEACHERS, {"train": reread}, REPORT, "e"
+    ).fingerprint
     assert again == Corpus(tmp_path / "d").fingerprint
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_same_bytes_in_every_process(corpus_dir, tmp_path, seed):
-    code = ("import sys; import small_corpus as c; from tinyllm_jax.corpus import store;"
-            "store.SHARD_BYTES = 12000; c.write(sys.argv[1])")
+    code = (
+        "import sys; import small_corpus as c; from tinyllm_jax.corpus import store;"
+        "store.SHARD_BYTES = 12000; c.write(sys.argv[1])"
+    )
     env = os.environ | {"PYTHONHASHSEED": seed}
     subprocess.run([sys.executable, "-c", code, tmp_path / "again"], check=True, env=env, cwd=HERE)
-    first, second = ({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
-                     for directory in (corpus_dir, tmp_path / "again"))
+    first, second = (
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+        for directory in (corpus_dir, tmp_path / "again")
+    )
     assert first == second
 
 
 def test_what_teachers_import_is_light():
-    code = ("import sys; from tinyllm_jax.corpus import logrow, quality, schema, tfrecord;"
-            "print([m for m in ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE, capture_output=True, text=True)
+    code = (
+        "import sys; from tinyllm_jax.corpus import logrow, quality, schema, tfrecord;"
+        "print([m for m in ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=HERE, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_no_framework_is_imported(tmp_path):
-    code = ("import sys; import small_corpus as c;"
-            "from tinyllm_jax.corpus import build, inspect, page, released, report, store, verify;"
-            "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
-            "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=True, cwd=HERE, capture_output=True, text=True)
+    code = (
+        "import sys; import small_corpus as c;"
+        "from tinyllm_jax.corpus import build, inspect, page, released, report, store, verify;"
+        "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
+        "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "out"],
+        check=True,
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.strip() == "[]"

@@ -25,26 +25,46 @@ print(json.dumps({"rows": rows, "ids": ids, "count": builder.info.splits[split].
                   "splits": sorted(builder.info.splits)}))
 """
 
-COLUMN = ("text", "model", "revision", "prompt_hash", "sampling", "forced", "finish_reason", "tokens", "weight", "vote_share")
+COLUMN = (
+    "text",
+    "model",
+    "revision",
+    "prompt_hash",
+    "sampling",
+    "forced",
+    "finish_reason",
+    "tokens",
+    "weight",
+    "vote_share",
+)
 
 
 def _told(row):
     """What TensorFlow should say of a row: spelled out here, not taken from the codec."""
     question = row.question
-    told = {name: getattr(question, name) for name in ("id", "task", "context", "question", "answer")}
+    told = {
+        name: getattr(question, name) for name in ("id", "task", "context", "question", "answer")
+    }
     told |= {"choices": list(question.choices), "rationales": {}}
     for teacher in TEACHERS:
         rationale = row.rationales.get(teacher)
         column = {"present": rationale is not None}
         if rationale:
-            column |= {name: getattr(rationale, name) for name in COLUMN} | {"flags": list(rationale.flags)}
+            column |= {name: getattr(rationale, name) for name in COLUMN} | {
+                "flags": list(rationale.flags)
+            }
         told["rationales"][teacher] = column
     return told
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="tensorflow is not installed (the 'tf' extra)")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("tensorflow"),
+    reason="tensorflow is not installed (the 'tf' extra)",
+)
 def test_tensorflow_reads_every_field_equal(corpus_dir):
-    done = subprocess.run([sys.executable, "-c", READ, corpus_dir, "train"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, corpus_dir, "train"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout.splitlines()[-1])
     assert read["count"] == len(ROWS["train"]) and read["splits"] == ["train", "validation"]

@@ -20,7 +20,7 @@ def path(tmp_path):
 
 def test_known_bytes():
     """The bytes that TensorFlow 2.21 wrote for the record b"abc"."""
-    assert tfrecord.frame(b"abc").hex() == "0300000000000000" "b099490e" "616263" "6e57f121"
+    assert tfrecord.frame(b"abc").hex() == "0300000000000000b099490e6162636e57f121"
 
 
 def test_round_trip(path):
@@ -36,7 +36,9 @@ def test_every_flipped_bit_is_noticed(path):
         damaged[offset] ^= 1 << offset % 8
         path.write_bytes(damaged)
         record = sum(offset >= end for end in ENDS)
-        with pytest.raises(UserError, match=f"{path}: record {record} at byte {([0] + ENDS)[record]}: "):
+        with pytest.raises(
+            UserError, match=f"{path}: record {record} at byte {([0] + ENDS)[record]}: "
+        ):
             list(tfrecord.read_records(path))
 
 
@@ -47,7 +49,9 @@ def test_every_cut_inside_a_record_is_noticed_and_is_a_torn_tail(path):
         whole = sum(size >= end for end in ENDS)
         assert tfrecord.scan(path) == (([0] + ENDS)[whole], whole)
         if size in [0] + ENDS:
-            assert len(list(tfrecord.read_records(path))) == whole  # the limit of the format: see the module docstring
+            assert (
+                len(list(tfrecord.read_records(path))) == whole
+            )  # the limit of the format: see the module docstring
         else:
             with pytest.raises(UserError, match="the file ends inside"):
                 list(tfrecord.read_records(path))
@@ -60,7 +64,9 @@ def test_scan_takes_zeros_after_a_power_cut_for_a_torn_tail(path):
         list(tfrecord.read_records(path))
 
 
-@pytest.mark.parametrize("offset, tail", [(0, False), (9, False), (14, False), (18, False), (ENDS[2] + 20, True)])
+@pytest.mark.parametrize(
+    "offset, tail", [(0, False), (9, False), (14, False), (18, False), (ENDS[2] + 20, True)]
+)
 def test_scan_cuts_only_the_last_record(path, offset, tail):
     data = bytearray(path.read_bytes())
     data[offset] ^= 1

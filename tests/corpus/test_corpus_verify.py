@@ -47,7 +47,9 @@ def _first_record(path):
     return data[:end], data[end:]
 
 
-@pytest.mark.parametrize("change", [lambda first, rest: rest, lambda first, rest: first + first + rest])
+@pytest.mark.parametrize(
+    "change", [lambda first, rest: rest, lambda first, rest: first + first + rest]
+)
 def test_a_record_too_few_or_too_many(corpus_dir, change):
     """Every checksum holds: only the number of records tells, to a reader as to `verify`."""
     path = _shard(corpus_dir, 1)
@@ -75,7 +77,9 @@ def test_a_missing_shard(corpus_dir):
 
 def test_an_extra_shard(corpus_dir):
     shutil.copy(_shard(corpus_dir, 0), corpus_dir / "tinyllm_obqa-test.tfrecord-00000-of-00001")
-    with pytest.raises(UserError, match="tinyllm_obqa-test.tfrecord-00000-of-00001 is not part of the corpus"):
+    with pytest.raises(
+        UserError, match="tinyllm_obqa-test.tfrecord-00000-of-00001 is not part of the corpus"
+    ):
         verify(corpus_dir)
 
 
@@ -83,7 +87,10 @@ def test_a_flipped_payload_is_located(corpus_dir):
     path = _shard(corpus_dir, 0)
     first, rest = _first_record(path)
     path.write_bytes(first + rest[:40] + bytes([rest[40] ^ 4]) + rest[41:])
-    with pytest.raises(UserError, match=f"{path.name}: record 1 at byte {len(first)}: its payload fails the checksum"):
+    with pytest.raises(
+        UserError,
+        match=f"{path.name}: record 1 at byte {len(first)}: its payload fails the checksum",
+    ):
         verify(corpus_dir)
 
 

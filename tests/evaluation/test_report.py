@@ -15,25 +15,60 @@ EVIL = "<script>alert('x')</script><img src=x onerror=\"alert(1)\"> & 'quoted'"
 
 
 def questions(n: int = 40) -> list[Question]:
-    return [Question(f"q{i}", "things", "validation", "", f"Question {i}?", ("w", "x", "y", "z"), "wxyz"[i % 4])
-            for i in range(n)]
+    return [
+        Question(
+            f"q{i}",
+            "things",
+            "validation",
+            "",
+            f"Question {i}?",
+            ("w", "x", "y", "z"),
+            "wxyz"[i % 4],
+        )
+        for i in range(n)
+    ]
 
 
-def result(right: set[int], n: int = 40, written: str = "w", matched: set[int] | None = None) -> results.Result:
+def result(
+    right: set[int], n: int = 40, written: str = "w", matched: set[int] | None = None
+) -> results.Result:
     asked = questions(n)
     matched = right if matched is None else matched
     predictions = []
     for i, question in enumerate(asked):
         choice = question.gold if i in right else (question.gold + 1) % 4
-        predictions.append(results.Prediction(question.id, question.gold, (-1.0, -2.0, -3.0, -4.0), (2, 2, 2, 3), choice,
-                                              choice, written, i in matched, i in matched, False, False))
-    return results.Result("things", "validation", tuple(predictions), 0.25, stats.majority(asked, asked),
-                          {"inputs_cut": 0, "answers_unfinished": 2}, 2.0, 100)
+        predictions.append(
+            results.Prediction(
+                question.id,
+                question.gold,
+                (-1.0, -2.0, -3.0, -4.0),
+                (2, 2, 2, 3),
+                choice,
+                choice,
+                written,
+                i in matched,
+                i in matched,
+                False,
+                False,
+            )
+        )
+    return results.Result(
+        "things",
+        "validation",
+        tuple(predictions),
+        0.25,
+        stats.majority(asked, asked),
+        {"inputs_cut": 0, "answers_unfinished": 2},
+        2.0,
+        100,
+    )
 
 
 def pair(first: set[int], second: set[int]) -> list[report.StudentReport]:
-    return [report.StudentReport("multi-teacher student", result(first)),
-            report.StudentReport("answers-only student", result(second))]
+    return [
+        report.StudentReport("multi-teacher student", result(first)),
+        report.StudentReport("answers-only student", result(second)),
+    ]
 
 
 class Reader(html.parser.HTMLParser):
@@ -77,7 +112,9 @@ def test_headline_names_whoever_wins():
 
 
 def test_headline_not_distinguishable():
-    sentence = report.verdict(pair(set(range(21)), set(range(1, 20))))[0]  # 2 against 0 questions: p = 0.5
+    sentence = report.verdict(pair(set(range(21)), set(range(1, 20))))[
+        0
+    ]  # 2 against 0 questions: p = 0.5
     assert "ahead of the answers-only student by 5.0 points" in sentence
     assert "not distinguishable on these questions: p = 0.50" in sentence
 
@@ -96,11 +133,16 @@ def test_dissenting_metric_is_told():
     assert "By exact match, B is ahead (12.5 % against 0.0 %)." in report.verdict([first, second])
 
 
-@pytest.mark.parametrize("right, words", [(30, "clearly better"), (12, "not clearly better"), (0, "worse")])
+@pytest.mark.parametrize(
+    "right, words", [(30, "clearly better"), (12, "not clearly better"), (0, "worse")]
+)
 def test_baselines_are_told(right, words):
     sentence = report.verdict([report.StudentReport("A", result(set(range(right))))])[-1]
     assert f"is {words} than knowing nothing" in sentence
-    assert "picking at random gives 25.0 %" in sentence and "always answering w gives 25.0 %" in sentence
+    assert (
+        "picking at random gives 25.0 %" in sentence
+        and "always answering w gives 25.0 %" in sentence
+    )
 
 
 def test_table_is_aligned_and_whole():
@@ -108,17 +150,28 @@ def test_table_is_aligned_and_whole():
     lines = text.splitlines()
     head = next(i for i, line in enumerate(lines) if "likelihood" in line)
     at = lines[head].index("exact match")
-    assert lines[head + 1].startswith("multi-teacher student") and lines[head + 1][at:].startswith("75.0 [")
+    assert lines[head + 1].startswith("multi-teacher student") and lines[head + 1][at:].startswith(
+        "75.0 ["
+    )
     assert lines[head + 3].startswith("chance") and lines[head + 3][at:].startswith("25.0")
     assert lines[head + 4].startswith("always w")
     assert "answers unfinished 2" in text and "20.0 questions/s" in text
 
 
-@pytest.mark.parametrize("students, message", [
-    ([], "at least one"),
-    (pair({1}, {2})[:1] * 2, "name of its own"),
-    ([pair({1}, {2})[0], report.StudentReport("B", dataclasses.replace(result({1}), split="test"))], "one task and split"),
-])
+@pytest.mark.parametrize(
+    "students, message",
+    [
+        ([], "at least one"),
+        (pair({1}, {2})[:1] * 2, "name of its own"),
+        (
+            [
+                pair({1}, {2})[0],
+                report.StudentReport("B", dataclasses.replace(result({1}), split="test")),
+            ],
+            "one task and split",
+        ),
+    ],
+)
 def test_unreportable(students, message):
     for make in (report.table, lambda s: page.html_page("t", s)):
         with pytest.raises(UserError, match=message):
@@ -127,11 +180,23 @@ def test_unreportable(students, message):
 
 def evil_page() -> str:
     asked = questions(1)[0]
-    evil = dataclasses.replace(asked, question=EVIL, context=EVIL, choices=(EVIL, "x", "y", "z"), answer=EVIL)
-    rows = [{"step": 1, "loss": 2.0, "terms": {EVIL: 2.0}}, {"step": 2, "validation_accuracy": 0.5, "validation_terms": {EVIL: 1.0}}]
-    found = dataclasses.replace(result({0}, written=EVIL), task=EVIL, counts={EVIL: 1},
-                                majority=stats.Majority("text", EVIL, stats.Accuracy(1, 40)))
-    students = [report.StudentReport(EVIL, found, rows, about=EVIL), report.StudentReport("B", found)]
+    evil = dataclasses.replace(
+        asked, question=EVIL, context=EVIL, choices=(EVIL, "x", "y", "z"), answer=EVIL
+    )
+    rows = [
+        {"step": 1, "loss": 2.0, "terms": {EVIL: 2.0}},
+        {"step": 2, "validation_accuracy": 0.5, "validation_terms": {EVIL: 1.0}},
+    ]
+    found = dataclasses.replace(
+        result({0}, written=EVIL),
+        task=EVIL,
+        counts={EVIL: 1},
+        majority=stats.Majority("text", EVIL, stats.Accuracy(1, 40)),
+    )
+    students = [
+        report.StudentReport(EVIL, found, rows, about=EVIL),
+        report.StudentReport("B", found),
+    ]
     return page.html_page(EVIL, students, [report.Sample(evil, {EVIL: {EVIL: EVIL}})], EVIL)
 
 
@@ -140,7 +205,9 @@ def test_no_text_becomes_markup():
     read = Reader(text)
     assert not {"script", "img"} & set(read.tags)
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-    assert not [value for name, value in read.attributes if name in ("src", "href", "srcset", "style")]
+    assert not [
+        value for name, value in read.attributes if name in ("src", "href", "srcset", "style")
+    ]
     assert "".join(read.texts).count(EVIL) > 10  # it is there, to be read
     assert read.open == []
 
@@ -154,27 +221,47 @@ def test_page_is_self_contained():
 
 
 def test_page_says_what_the_table_says():
-    students = [dataclasses.replace(s, metrics=[{"step": 10, "loss": 1.5}, {"step": 20, "validation_accuracy": 0.5}])
-                for s in pair(set(range(30)), set(range(10)))]
+    students = [
+        dataclasses.replace(
+            s, metrics=[{"step": 10, "loss": 1.5}, {"step": 20, "validation_accuracy": 0.5}]
+        )
+        for s in pair(set(range(30)), set(range(10)))
+    ]
     asked = questions()[35]
     shown = report.Sample(asked, {"multi-teacher student": {"stepwise": "Because it follows."}})
     text = page.html_page("Report", students, [shown], "One seed.")
     words = " ".join("".join(Reader(text).texts).split())
     assert report.verdict(students)[0] in words
-    for part in ("[59.8, 85.8]", "Because it follows.", "Rationale as stepwise", "One seed.", "+50.0", "p < 0.001"):
+    for part in (
+        "[59.8, 85.8]",
+        "Because it follows.",
+        "Rationale as stepwise",
+        "One seed.",
+        "+50.0",
+        "p < 0.001",
+    ):
         assert part in words, part
     assert text.count('class="chart"') == 2 and text.count('class="bar"') == 8
 
 
 def test_page_draws_each_term_on_validation_questions_in_the_students_colours():
-    learn = {"A": ["answer"], "B": ["answer", "one"], "C": ["answer", "two"], "D": ["answer", "one", "two"]}
+    learn = {
+        "A": ["answer"],
+        "B": ["answer", "one"],
+        "C": ["answer", "two"],
+        "D": ["answer", "one", "two"],
+    }
     students = [
-        report.StudentReport(name, result({1}), [{"step": 10, "validation_terms": dict.fromkeys(terms, 0.5)}])
+        report.StudentReport(
+            name, result({1}), [{"step": 10, "validation_terms": dict.fromkeys(terms, 0.5)}]
+        )
         for name, terms in learn.items()
     ]
     text = page.html_page("Report", students)
     figures = dict(re.findall(r"<figcaption>(.*?)</figcaption>(.*?)</figure>", text, re.S))
-    assert list(figures) == [f"Loss of {term} on validation questions" for term in ("answer", "one", "two")]
+    assert list(figures) == [
+        f"Loss of {term} on validation questions" for term in ("answer", "one", "two")
+    ]
     for term, drawn in (("one", {1: "B", 3: "D"}), ("two", {2: "C", 3: "D"})):
         figure = figures[f"Loss of {term} on validation questions"]
         assert re.findall(r'polyline class="line s(\d)"', figure) == [str(i) for i in drawn]
@@ -206,13 +293,25 @@ def test_curves_leave_out_what_is_not_finite():
 def test_long_curves_are_averaged_not_dropped():
     points = [(i, float(i % 2)) for i in range(1000)]
     drawn = charts.curves({"A": points})
-    ys = {pair.split(",")[1] for pair in re.search(r'polyline class="line s0" points="([^"]*)"', drawn)[1].split()}
-    assert len(ys) <= 2  # each fifth of ten alternating values is 0.4 or 0.6, never the 0 or 1 of a picked one
+    ys = {
+        pair.split(",")[1]
+        for pair in re.search(r'polyline class="line s0" points="([^"]*)"', drawn)[1].split()
+    }
+    assert (
+        len(ys) <= 2
+    )  # each fifth of ten alternating values is 0.4 or 0.6, never the 0 or 1 of a picked one
 
 
-@pytest.mark.parametrize("low, high, expected", [
-    (0, 10, [0, 2, 4, 6, 8, 10]), (0, 2000, [0, 500, 1000, 1500, 2000]), (0, 0, [0, 0.2]), (0.3, 0.3, None), (0, 1e-9, None),
-])
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0, 2000, [0, 500, 1000, 1500, 2000]),
+        (0, 0, [0, 0.2]),
+        (0.3, 0.3, None),
+        (0, 1e-9, None),
+    ],
+)
 def test_ticks_cover_the_range(low, high, expected):
     found = charts.ticks(low, high)
     assert found[0] <= low + 1e-12 and found[-1] >= high * (1 - 1e-9) and 2 <= len(found) <= 7
@@ -231,7 +330,10 @@ def test_files_round_trip(tmp_path):
     assert numbers["questions_per_second"] == 20.0
     lines = (tmp_path / "new" / "dir" / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
     assert len(lines) == 41 and json.loads(lines[0])["id"] == "q0"
-    assert sorted(p.name for p in (tmp_path / "new" / "dir").iterdir()) == ["predictions.jsonl", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "new" / "dir").iterdir()) == [
+        "predictions.jsonl",
+        "results.json",
+    ]
 
 
 def test_damaged_files_are_one_line(tmp_path):

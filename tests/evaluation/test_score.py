@@ -15,7 +15,9 @@ from tinyllm_jax.student import decoding, inputs, packing, model
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
 
-CONFIG = StudentConfig(vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3)
+CONFIG = StudentConfig(
+    vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3
+)
 MAX_ANSWER = 6
 WORDS = "ant bee cow dog eel fox gnu hen".split()
 
@@ -29,7 +31,9 @@ def tokenizer():
 def params():
     """Random, with a key and an end of sequence (token 1) so weighted that some answers end and some do not."""
     params = model.init_params(CONFIG, jax.random.key(24))
-    return params | {"lm_head": {"kernel": params["lm_head"]["kernel"] * jnp.full(384, 2.0).at[1].set(5.0)}}
+    return params | {
+        "lm_head": {"kernel": params["lm_head"]["kernel"] * jnp.full(384, 2.0).at[1].set(5.0)}
+    }
 
 
 def ask(n: int, seed: int = 0) -> list[Question]:
@@ -38,7 +42,9 @@ def ask(n: int, seed: int = 0) -> list[Question]:
     asked = []
     for i in range(n):
         text = " ".join(rng.choices(WORDS, k=1 + 4 * (i % 2)))
-        choices = tuple(" ".join(rng.sample(WORDS, 1 + 2 * (c % 2))) + f" {c}" for c in range(2 + 2 * (i % 2)))
+        choices = tuple(
+            " ".join(rng.sample(WORDS, 1 + 2 * (c % 2))) + f" {c}" for c in range(2 + 2 * (i % 2))
+        )
         asked.append(Question(f"q{i}", "t", "test", "", text, choices, rng.choice(choices)))
     return asked
 
@@ -67,17 +73,32 @@ def plain_greedy(params, encoded: list[int], most: int) -> list[int]:
 @pytest.fixture(scope="module")
 def evaluated(tokenizer, params):
     asked = ask(11)
-    return asked, score.evaluate(CONFIG, params, tokenizer, asked, max_input=256, max_answer=MAX_ANSWER, batch_size=4,
-                                 train_questions=ask(9, seed=1), step=7)
+    return asked, score.evaluate(
+        CONFIG,
+        params,
+        tokenizer,
+        asked,
+        max_input=256,
+        max_answer=MAX_ANSWER,
+        batch_size=4,
+        train_questions=ask(9, seed=1),
+        step=7,
+    )
 
 
 def test_batched_scores_equal_one_by_one(evaluated, tokenizer, params):
     asked, result = evaluated
-    assert {len(question.choices) for question in asked} == {2, 4}  # different numbers of choices in one batch
+    assert {len(question.choices) for question in asked} == {
+        2,
+        4,
+    }  # different numbers of choices in one batch
     encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
     for question, ids, found in zip(asked, encoded, result.predictions, strict=True):
         targets, _ = inputs.encode_targets(tokenizer, list(question.choices), 256)
-        sums, tokens = [plain_score(params, ids, target) for target in targets], tuple(map(len, targets))
+        sums, tokens = (
+            [plain_score(params, ids, target) for target in targets],
+            tuple(map(len, targets)),
+        )
         np.testing.assert_allclose(found.scores, sums, rtol=1e-5, atol=1e-4)
         assert found.tokens == tokens
         assert found.likelihood == int(np.argmax(sums))
@@ -90,7 +111,9 @@ def test_metrics_are_the_predictions_counted(evaluated):
     assert (result.task, result.split, result.n, result.step) == ("t", "test", 11, 7)
     right = sum(p.likelihood == q.gold for p, q in zip(result.predictions, asked))
     assert result.accuracy("likelihood").correct == right
-    assert result.accuracy("exact_match").correct == sum(p.generated == q.answer for p, q in zip(result.predictions, asked))
+    assert result.accuracy("exact_match").correct == sum(
+        p.generated == q.answer for p, q in zip(result.predictions, asked)
+    )
     assert result.chance == pytest.approx(np.mean([1 / len(q.choices) for q in asked]))
     assert result.majority.rule == "position"
     assert result.counts["answers_unfinished"] == sum(p.unfinished for p in result.predictions)
@@ -110,7 +133,10 @@ def test_predict_keeps_the_questions_order_and_says_what_it_cut(tokenizer, param
     asked = ask(11)
     found = predict(CONFIG, params, tokenizer, asked, "explain", 256, MAX_ANSWER, 4)
     encoded, _ = inputs.encode_questions(tokenizer, asked, "explain", 256)
-    alone = [tokenizer.decode(plain_greedy(params, ids, MAX_ANSWER), skip_special_tokens=True).strip() for ids in encoded]
+    alone = [
+        tokenizer.decode(plain_greedy(params, ids, MAX_ANSWER), skip_special_tokens=True).strip()
+        for ids in encoded
+    ]
     assert found == [(question.id, text) for question, text in zip(asked, alone)]
     assert "cut" not in capsys.readouterr().err
     whole = max(map(len, encoded))
@@ -128,9 +154,13 @@ def test_padding_without_an_end_is_unfinished(tokenizer, params):
 
 
 def test_cut_contexts_are_counted(tokenizer, params):
-    asked = [q if i % 2 else dataclasses.replace(q, context="word " * 60) for i, q in enumerate(ask(11))]
+    asked = [
+        q if i % 2 else dataclasses.replace(q, context="word " * 60) for i, q in enumerate(ask(11))
+    ]
     whole = max(map(len, inputs.encode_questions(tokenizer, ask(11), "predict", 256)[0]))
-    result = score.evaluate(CONFIG, params, tokenizer, asked, max_input=whole, max_answer=MAX_ANSWER, batch_size=4)
+    result = score.evaluate(
+        CONFIG, params, tokenizer, asked, max_input=whole, max_answer=MAX_ANSWER, batch_size=4
+    )
     assert [p.cut for p in result.predictions] == [i % 2 == 0 for i in range(11)]
     assert result.counts["inputs_cut"] == 6
 
@@ -165,32 +195,48 @@ def test_diverged_student_is_refused(tokenizer, params):
 
 
 # The cases of SQuAD's normalize_answer, and what it leaves alone.
-@pytest.mark.parametrize("text, expected", [
-    ("The  Cat.", "cat"), ("a dog, an eel", "dog eel"), ("theatre", "theatre"), ("U.S.A.", "usa"), ("Ünïcode\n text ", "ünïcode text"),
-    ("1,000.5", "10005"), ("the", ""), ("", ""), ("don't", "dont"), ("a-the", "athe"),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("The  Cat.", "cat"),
+        ("a dog, an eel", "dog eel"),
+        ("theatre", "theatre"),
+        ("U.S.A.", "usa"),
+        ("Ünïcode\n text ", "ünïcode text"),
+        ("1,000.5", "10005"),
+        ("the", ""),
+        ("", ""),
+        ("don't", "dont"),
+        ("a-the", "athe"),
+    ],
+)
 def test_normalise(text, expected):
     assert score.normalise(text) == expected
 
 
-@pytest.mark.parametrize("choices, written, exact, normalised", [
-    (("the sun", "moon"), "the sun", True, True),
-    (("the sun", "moon"), "the  sun ", True, True),
-    (("the sun", "moon"), "Sun.", False, True),
-    (("the sun", "moon"), "sunny", False, False),
-    (("the sun", "moon"), "", False, False),
-    (("+", "-"), "-", False, False),  # normalisation leaves nothing of either
-    (("A", "B"), "", False, False),
-    (("3", "-3"), "-3", False, False),  # normalisation makes two choices equal
-    (("3", "-3"), "3", True, True),
-])
+@pytest.mark.parametrize(
+    "choices, written, exact, normalised",
+    [
+        (("the sun", "moon"), "the sun", True, True),
+        (("the sun", "moon"), "the  sun ", True, True),
+        (("the sun", "moon"), "Sun.", False, True),
+        (("the sun", "moon"), "sunny", False, False),
+        (("the sun", "moon"), "", False, False),
+        (("+", "-"), "-", False, False),  # normalisation leaves nothing of either
+        (("A", "B"), "", False, False),
+        (("3", "-3"), "-3", False, False),  # normalisation makes two choices equal
+        (("3", "-3"), "3", True, True),
+    ],
+)
 def test_matches(choices, written, exact, normalised):
     question = Question("q", "t", "test", "", "?", choices, choices[0])
     assert score.exact_match(written, question) == exact
     assert score.normalised_match(written, question) == normalised
 
 
-@pytest.mark.parametrize("text, expected", [("(b)", True), (" c", True), ("(b) hen", False), ("B12", False), ("", False)])
+@pytest.mark.parametrize(
+    "text, expected", [("(b)", True), (" c", True), ("(b) hen", False), ("B12", False), ("", False)]
+)
 def test_is_letter(text, expected):
     assert score.is_letter(text) == expected
 

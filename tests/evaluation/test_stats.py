@@ -41,8 +41,14 @@ def test_chance_is_the_mean_over_questions():
 
 def test_majority_of_a_closed_set_is_a_text():
     closed = ("yes", "no", "maybe")
-    train = [ask(0, closed), ask(1, closed), ask(1, ("no", "yes", "maybe"))]  # yes, no, yes; positions 0, 1, 1
-    found = stats.majority(train, [ask(2, ("maybe", "no", "yes")), ask(1, closed), ask(0, ("x", "y"))])
+    train = [
+        ask(0, closed),
+        ask(1, closed),
+        ask(1, ("no", "yes", "maybe")),
+    ]  # yes, no, yes; positions 0, 1, 1
+    found = stats.majority(
+        train, [ask(2, ("maybe", "no", "yes")), ask(1, closed), ask(0, ("x", "y"))]
+    )
     assert (found.rule, found.answer) == ("text", "yes")
     assert found.accuracy == stats.Accuracy(1, 3)
 
@@ -56,6 +62,8 @@ def test_majority_elsewhere_is_a_position():
 def test_majority_comes_from_train_and_ties_are_settled():
     assert stats.majority([], [ask(0)]) is None
     train = [ask(3), ask(1), ask(1, ("p", "q", "r", "s")), ask(3, ("p", "q", "r", "s"))]
-    evaluated = [ask(3)] * 5  # here the commonest is (d), but train's tie goes to the first position
+    evaluated = [
+        ask(3)
+    ] * 5  # here the commonest is (d), but train's tie goes to the first position
     assert stats.majority(train, evaluated).answer == "(b)"
     assert stats.majority(train, evaluated).accuracy.correct == 0

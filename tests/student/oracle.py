@@ -10,10 +10,24 @@ from flax import traverse_util
 from tinyllm_jax.student import hf, model
 from tinyllm_jax.student.config import StudentConfig
 
-# heads * d_kv (21) differs from d_model (24), and the stacks differ in depth; 20 tokens reach the last bucket.
-T5_10 = StudentConfig(40, 24, 7, 44, 3, 2, 3, "relu", tie_word_embeddings=True,
-                      relative_attention_num_buckets=8, relative_attention_max_distance=16)
-T5_11 = StudentConfig(40, 24, 7, 44, 3, 2, 3, relative_attention_num_buckets=8, relative_attention_max_distance=16)
+# heads * d_kv (21) differs from d_model (24), and the stacks differ in depth; 20 tokens reach the
+# last bucket.
+T5_10 = StudentConfig(
+    40,
+    24,
+    7,
+    44,
+    3,
+    2,
+    3,
+    "relu",
+    tie_word_embeddings=True,
+    relative_attention_num_buckets=8,
+    relative_attention_max_distance=16,
+)
+T5_11 = StudentConfig(
+    40, 24, 7, 44, 3, 2, 3, relative_attention_num_buckets=8, relative_attention_max_distance=16
+)
 BOTH = {"1.0": T5_10, "1.1": T5_11}
 
 
@@ -33,7 +47,9 @@ def random_params(config: StudentConfig, seed: int = 0) -> dict:
         else:
             draw = rng.normal(size=leaf.shape)
         flat[path] = draw * config.d_kv**-0.5 if path.endswith("/q/kernel") else draw
-    return traverse_util.unflatten_dict({k: jnp.asarray(v, jnp.float32) for k, v in flat.items()}, sep="/")
+    return traverse_util.unflatten_dict(
+        {k: jnp.asarray(v, jnp.float32) for k, v in flat.items()}, sep="/"
+    )
 
 
 apply = jax.jit(model.apply, static_argnums=0)
@@ -47,7 +63,8 @@ def torch_t5(directory):
 
     torch.set_num_threads(1)
     loaded = transformers.T5ForConditionalGeneration.from_pretrained(
-        directory, attn_implementation="eager", dtype=torch.float32)
+        directory, attn_implementation="eager", dtype=torch.float32
+    )
     return loaded.eval()
 
 

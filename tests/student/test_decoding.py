@@ -15,12 +15,17 @@ def test_greedy_equals_transformers(twins):
     torch = pytest.importorskip("torch")
     config, params, oracle = twins
     asked = batch(7, rows=12)
-    theirs = oracle.generate(torch.tensor(asked, dtype=torch.long), attention_mask=torch.tensor(asked != 0).long(),
-                             max_new_tokens=TOKENS, do_sample=False, num_beams=1).numpy()[:, 1:]
+    theirs = oracle.generate(
+        torch.tensor(asked, dtype=torch.long),
+        attention_mask=torch.tensor(asked != 0).long(),
+        max_new_tokens=TOKENS,
+        do_sample=False,
+        num_beams=1,
+    ).numpy()[:, 1:]
     ours = np.asarray(decoding.greedy(config, params, asked, TOKENS))
     assert ours.shape == (12, TOKENS) and ours.dtype == np.int32
-    np.testing.assert_array_equal(ours[:, :theirs.shape[1]], theirs)
-    assert not ours[:, theirs.shape[1]:].any()
+    np.testing.assert_array_equal(ours[:, : theirs.shape[1]], theirs)
+    assert not ours[:, theirs.shape[1] :].any()
     assert len(np.unique(theirs)) > 3
 
 
@@ -55,7 +60,9 @@ def test_rows_that_end_are_dropped_and_the_cache_grows(monkeypatch):
     ended = (plain == 1).any(1)
     assert 0 < ended.sum() < 40, "the test needs rows that end and rows that do not"
     calls, advance = [], decoding._advance
-    monkeypatch.setattr(decoding, "_advance", lambda *a: calls.append(a[4]["tokens"].shape) or advance(*a))
+    monkeypatch.setattr(
+        decoding, "_advance", lambda *a: calls.append(a[4]["tokens"].shape) or advance(*a)
+    )
     monkeypatch.setattr(decoding, "CACHE", 3)
     monkeypatch.setattr(decoding, "FACTOR", 2)
     monkeypatch.setattr(decoding, "FEWEST", 1)
@@ -71,12 +78,16 @@ def test_packed_rows_write_what_each_question_alone_does():
     for packed in packing.pack(asked, [[[0]]] * 12, 5):
         slots = packed["target_inputs"]
         shared += np.count_nonzero(np.count_nonzero(slots, axis=1) > 1)
-        tokens = decoding.greedy(T5_11, params, packed["inputs"], TOKENS, packed["input_segments"], slots)
+        tokens = decoding.greedy(
+            T5_11, params, packed["inputs"], TOKENS, packed["input_segments"], slots
+        )
         at = np.flatnonzero(slots.reshape(-1))
         found[slots.reshape(-1)[at] - 1] = tokens[at]
     assert shared > 2
     for ids, tokens in zip(asked, found):
-        np.testing.assert_array_equal(decoding.greedy(T5_11, params, np.array([ids]), TOKENS)[0], tokens)
+        np.testing.assert_array_equal(
+            decoding.greedy(T5_11, params, np.array([ids]), TOKENS)[0], tokens
+        )
 
 
 def test_told_tokens_come_first_and_are_not_returned():
@@ -105,7 +116,9 @@ def test_leaves_early_when_all_rows_have_ended(monkeypatch):
     for token in (1, 5):  # the end of sequence, and another
         calls.clear()
         tokens = decoding.greedy(T5_11, _always(token), batch(), 400)
-        assert int((tokens == token).sum()) == int((tokens != 0).sum()) == (4 if token == 1 else 1600)
+        assert (
+            int((tokens == token).sum()) == int((tokens != 0).sum()) == (4 if token == 1 else 1600)
+        )
         assert len(calls) == (1 if token == 1 else 3)  # caches of 32, 128 and 400 tokens
 
 
@@ -113,7 +126,10 @@ def test_leaves_early_when_all_rows_have_ended(monkeypatch):
 def test_scores_equal_each_target_alone(version):
     config, params = BOTH[version], random_params(BOTH[version], 2)
     asked = [row[row != 0].tolist() for row in batch(9, rows=5)]
-    choices = [[row[row != 0].tolist() for row in batch(10 + q, rows=4 - q % 2, length=6)] for q in range(5)]
+    choices = [
+        [row[row != 0].tolist() for row in batch(10 + q, rows=4 - q % 2, length=6)]
+        for q in range(5)
+    ]
     sums, tokens = np.zeros(20), np.zeros(20, int)
     for packed in packing.pack(asked, choices, 2):
         logs = np.asarray(decoding.score(config, params, packed))
@@ -122,19 +138,31 @@ def test_scores_equal_each_target_alone(version):
         np.add.at(tokens, segments[segments > 0] - 1, 1)
     flat = [(ids, choice) for ids, some in zip(asked, choices) for choice in some]
     for (ids, choice), found, count in zip(flat, sums, tokens):
-        logits = apply(config, params, np.array([ids]), np.asarray(model.shift_right(np.array([choice]))))
+        logits = apply(
+            config, params, np.array([ids]), np.asarray(model.shift_right(np.array([choice])))
+        )
         logs = np.asarray(jax.nn.log_softmax(logits))[0]
-        np.testing.assert_allclose(found, sum(logs[i, t] for i, t in enumerate(choice)), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            found, sum(logs[i, t] for i, t in enumerate(choice)), rtol=1e-4, atol=1e-4
+        )
         assert count == len(choice)
 
 
 def test_compiles_once_per_shape():
     params = random_params(T5_11)
-    before = decoding._read._cache_size(), decoding._advance._cache_size(), decoding.score._cache_size()
+    before = (
+        decoding._read._cache_size(),
+        decoding._advance._cache_size(),
+        decoding.score._cache_size(),
+    )
     for seed in range(3):
         decoding.greedy(T5_11, params, batch(seed, rows=9), 7)
         decoding.score(T5_11, params, packing.pack([[5, 6, 1]] * 5, [[[3, seed + 4, 1]]] * 5, 5)[0])
-    after = decoding._read._cache_size(), decoding._advance._cache_size(), decoding.score._cache_size()
+    after = (
+        decoding._read._cache_size(),
+        decoding._advance._cache_size(),
+        decoding.score._cache_size(),
+    )
     assert [b - a for a, b in zip(before, after)] == [1, 1, 1]
 
 
@@ -145,20 +173,30 @@ def test_real_weights(flan_t5_small, full_compilation):
 
     config, params = hf.load_hf(flan_t5_small)
     theirs, tokenizer = oracle.torch_t5(flan_t5_small), inputs.load_tokenizer(flan_t5_small)
-    texts = ["Write a title: a quick brown fox jumps over a lazy dog while the cat watches.",
-             "Question: which gas do plants take in?\nAnswer Choices:\n(a) oxygen\n(b) carbon dioxide"]
+    texts = [
+        "Write a title: a quick brown fox jumps over a lazy dog while the cat watches.",
+        "Question: which gas do plants take in?\nAnswer Choices:\n(a) oxygen\n(b) carbon dioxide",
+    ]
     ids, _ = inputs.encode_targets(tokenizer, texts, 64)
     asked = np.zeros((2, 32), np.int32)
     for row, some in zip(asked, ids):
-        row[:len(some)] = some
+        row[: len(some)] = some
     mask = torch.tensor(asked != 0).long()
-    generated = theirs.generate(torch.tensor(asked).long(), attention_mask=mask, max_new_tokens=16, do_sample=False,
-                                num_beams=1).numpy()
+    generated = theirs.generate(
+        torch.tensor(asked).long(),
+        attention_mask=mask,
+        max_new_tokens=16,
+        do_sample=False,
+        num_beams=1,
+    ).numpy()
     tokens = np.asarray(decoding.greedy(config, params, asked, 16))
-    np.testing.assert_array_equal(tokens[:, :generated.shape[1] - 1], generated[:, 1:])
+    np.testing.assert_array_equal(tokens[:, : generated.shape[1] - 1], generated[:, 1:])
     assert "fox" in tokenizer.decode(tokens[0], skip_special_tokens=True)
     theirs.double()  # its own rounding in float32 is as large as ours, and logits are as large as 80
     with torch.no_grad():
-        logits = theirs(input_ids=torch.tensor(asked).long(), attention_mask=mask,
-                        decoder_input_ids=torch.tensor(generated).long()).logits
+        logits = theirs(
+            input_ids=torch.tensor(asked).long(),
+            attention_mask=mask,
+            decoder_input_ids=torch.tensor(generated).long(),
+        ).logits
     close(apply(config, params, asked, generated.astype(np.int32)), logits, 1e-4)

@@ -46,8 +46,13 @@ def test_real_weights_round_trip(flan_t5_small, tmp_path):
     config, params = hf.load_hf(flan_t5_small)
     assert config == student_config("flan-t5-small")
     hf.save_hf(tmp_path / "out", config, params)
-    before, after = load_file(flan_t5_small / "model.safetensors"), load_file(tmp_path / "out/model.safetensors")
-    assert before.keys() == after.keys() and all(before[k].tobytes() == after[k].tobytes() for k in before)
+    before, after = (
+        load_file(flan_t5_small / "model.safetensors"),
+        load_file(tmp_path / "out/model.safetensors"),
+    )
+    assert before.keys() == after.keys() and all(
+        before[k].tobytes() == after[k].tobytes() for k in before
+    )
 
 
 def test_what_transformers_saves_is_read_equal(twins, tmp_path):
@@ -62,7 +67,10 @@ def test_what_transformers_saves_is_read_equal(twins, tmp_path):
 
 def test_tied_but_unscaled_is_read_as_untied_from_a_copy(tmp_path):
     hf.save_hf(tmp_path / "m", T5_10, random_params(T5_10))
-    fields = {**json.loads((tmp_path / "m/config.json").read_text()), "scale_decoder_outputs": False}
+    fields = {
+        **json.loads((tmp_path / "m/config.json").read_text()),
+        "scale_decoder_outputs": False,
+    }
     (tmp_path / "m/config.json").write_text(json.dumps(fields))
     config, params = hf.load_hf(tmp_path / "m")
     assert not config.tie_word_embeddings
@@ -73,7 +81,10 @@ def test_shards_and_low_precision_are_read(saved, tmp_path):
     import ml_dtypes
 
     config, params, directory = saved
-    tensors = {k: v.astype(ml_dtypes.bfloat16) for k, v in load_file(directory / "model.safetensors").items()}
+    tensors = {
+        k: v.astype(ml_dtypes.bfloat16)
+        for k, v in load_file(directory / "model.safetensors").items()
+    }
     (directory / "model.safetensors").unlink()
     shards = {"a.safetensors": sorted(tensors)[::2], "b.safetensors": sorted(tensors)[1::2]}
     for shard, names in shards.items():
@@ -101,9 +112,11 @@ def test_all_problems_are_listed_at_once(saved):
         hf.load_hf(directory)
     message = str(error.value)
     assert "\n" not in message
-    for part in ("missing encoder.block.1.layer.0.SelfAttention.q.weight",
-                 "unused decoder.block.7.layer.0.SelfAttention.q.weight",
-                 "encoder.final_layer_norm.weight is [5], not [24]"):
+    for part in (
+        "missing encoder.block.1.layer.0.SelfAttention.q.weight",
+        "unused decoder.block.7.layer.0.SelfAttention.q.weight",
+        "encoder.final_layer_norm.weight is [5], not [24]",
+    ):
         assert part in message
 
 
@@ -112,7 +125,9 @@ def test_known_copies_are_accepted_and_differing_ones_refused(saved):
 
     def copies(tensors):
         tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"].copy()
-        tensors["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = np.ones((8, 3), np.float32)
+        tensors["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = np.ones(
+            (8, 3), np.float32
+        )
 
     _edit(directory, copies)
     np.testing.assert_array_equal(hf.load_hf(directory)[1]["embedding"], params["embedding"])
@@ -147,8 +162,13 @@ def test_one_line_for_each_bad_directory(saved, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(directory, broken)
     (broken / "config.json").write_text("{")
-    for bad, says in ((cut, "cannot read the weights"), (pickled, "save_pretrained"), (other, "'bert' model"),
-                      (broken, "cannot read the model config"), (tmp_path / "none", "not a directory")):
+    for bad, says in (
+        (cut, "cannot read the weights"),
+        (pickled, "save_pretrained"),
+        (other, "'bert' model"),
+        (broken, "cannot read the model config"),
+        (tmp_path / "none", "not a directory"),
+    ):
         with pytest.raises(UserError, match=says) as error:
             hf.load_hf(bad)
         assert "\n" not in str(error.value)
@@ -157,7 +177,10 @@ def test_one_line_for_each_bad_directory(saved, tmp_path):
 
 
 def test_both_versions_configs_are_read_alike():
-    assert from_hf_config(to_hf_config(T5_10)) == T5_10 and from_hf_config(to_hf_config(T5_11)) == T5_11
+    assert (
+        from_hf_config(to_hf_config(T5_10)) == T5_10
+        and from_hf_config(to_hf_config(T5_11)) == T5_11
+    )
     fields = to_hf_config(T5_11)
     old = {k: v for k, v in fields.items() if k != "scale_decoder_outputs"}
     new = {**fields, "tie_word_embeddings": True}
@@ -165,8 +188,12 @@ def test_both_versions_configs_are_read_alike():
 
 
 def test_bad_configs():
-    for change, says in (({"pad_token_id": 3}, "pad_token_id 3"), ({"feed_forward_proj": "gated-silu"}, "gated-gelu"),
-                         ({"d_model": -1}, "d_model is -1"), ({"dropout_rate": 1.5}, "dropout_rate")):
+    for change, says in (
+        ({"pad_token_id": 3}, "pad_token_id 3"),
+        ({"feed_forward_proj": "gated-silu"}, "gated-gelu"),
+        ({"d_model": -1}, "d_model is -1"),
+        ({"dropout_rate": 1.5}, "dropout_rate"),
+    ):
         with pytest.raises(UserError, match=says):
             from_hf_config({**to_hf_config(T5_11), **change})
     with pytest.raises(UserError, match="lacks d_ff"):

@@ -16,7 +16,9 @@ def test_relative_buckets(bidirectional, buckets, distance):
     from transformers.models.t5.modeling_t5 import T5Attention
 
     relative = np.arange(-700, 701)
-    theirs = T5Attention._relative_position_bucket(torch.tensor(relative), bidirectional, buckets, distance)
+    theirs = T5Attention._relative_position_bucket(
+        torch.tensor(relative), bidirectional, buckets, distance
+    )
     ours = layers.relative_buckets(jnp.asarray(relative), bidirectional, buckets, distance)
     np.testing.assert_array_equal(ours, theirs.numpy())
 
@@ -53,7 +55,9 @@ def test_self_attention_with_positions(twins):
     config, params, oracle = twins
     x = _x(config, 2)
     attention = _layer(config, params, "encoder", 0).self_attention
-    bias = model._relative_bias(config, params["encoder"]["relative_bias"], x.shape[1], bidirectional=True)
+    bias = model._relative_bias(
+        config, params["encoder"]["relative_bias"], x.shape[1], bidirectional=True
+    )
     ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(x)), True, bias)
     theirs, position_bias, _ = oracle.encoder.block[0].layer[0].SelfAttention(torch.tensor(x))
     close(bias, position_bias, 1e-5)
@@ -67,9 +71,18 @@ def test_cross_attention_with_padding(twins):
     mask = np.ones((2, 1, 1, 9), bool)
     mask[1, ..., 4:] = False
     attention = _layer(config, params, "decoder", 1).cross_attention
-    ours = attention(jnp.asarray(x), *attention.keys_values(jnp.asarray(encoded)), jnp.asarray(mask))
-    theirs, *_ = oracle.decoder.block[1].layer[1].EncDecAttention(
-        torch.tensor(x), mask=torch.tensor(np.where(mask, 0, np.float32(-1e9))), key_value_states=torch.tensor(encoded))
+    ours = attention(
+        jnp.asarray(x), *attention.keys_values(jnp.asarray(encoded)), jnp.asarray(mask)
+    )
+    theirs, *_ = (
+        oracle.decoder.block[1]
+        .layer[1]
+        .EncDecAttention(
+            torch.tensor(x),
+            mask=torch.tensor(np.where(mask, 0, np.float32(-1e9))),
+            key_value_states=torch.tensor(encoded),
+        )
+    )
     close(ours, theirs, 1e-5)
 
 
@@ -87,7 +100,10 @@ def test_dropout():
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_masks_are_independent(rate):
     """Of each other under different keys, and of their neighbours along every axis."""
-    kept = [np.asarray(layers.dropout(jnp.ones((64, 128, 64)), rate, jax.random.key(seed)) != 0) for seed in range(4)]
+    kept = [
+        np.asarray(layers.dropout(jnp.ones((64, 128, 64)), rate, jax.random.key(seed)) != 0)
+        for seed in range(4)
+    ]
     noise = 5 / np.sqrt(kept[0].size)
     for mask in kept:
         assert abs(mask.mean() - (1 - rate)) < noise
@@ -97,6 +113,8 @@ def test_dropout_masks_are_independent(rate):
 
 
 def test_every_dropout_has_its_own_key():
-    keys = layers.split_key(jax.random.key(0), layers.DecoderLayer.DROPOUTS, T5_11.num_decoder_layers)
+    keys = layers.split_key(
+        jax.random.key(0), layers.DecoderLayer.DROPOUTS, T5_11.num_decoder_layers
+    )
     assert keys.shape == (2, 6)
     assert len(np.unique(jax.random.key_data(keys).reshape(12, -1), axis=0)) == 12

@@ -75,18 +75,26 @@ def test_gradient_of_every_leaf(twins):
 @pytest.mark.parametrize("version", BOTH)
 def test_several_targets_per_question_equal_one_by_one(version):
     config = BOTH[version]
-    params, inputs, targets = random_params(config), jnp.asarray(batch()), batch(1, rows=12, length=8)
+    params, inputs, targets = (
+        random_params(config),
+        jnp.asarray(batch()),
+        batch(1, rows=12, length=8),
+    )
     encoded = encode(config, params, inputs)
     decode = jax.jit(model.decode, static_argnums=0)
     together = decode(config, params, targets, encoded, inputs)
-    repeated = decode(config, params, targets, jnp.repeat(encoded, 3, axis=0), jnp.repeat(inputs, 3, axis=0))
+    repeated = decode(
+        config, params, targets, jnp.repeat(encoded, 3, axis=0), jnp.repeat(inputs, 3, axis=0)
+    )
     close(together, repeated, 1e-5)
 
 
 def test_padding_changes_nothing():
     params, inputs, targets = random_params(T5_11), batch(), batch(1, length=8)
     plain = apply(T5_11, params, inputs, targets)
-    padded = apply(T5_11, params, np.pad(inputs, ((0, 2), (0, 7))), np.pad(targets, ((0, 2), (0, 3))))
+    padded = apply(
+        T5_11, params, np.pad(inputs, ((0, 2), (0, 7))), np.pad(targets, ((0, 2), (0, 3)))
+    )
     assert np.isfinite(padded).all()
     close(padded[:4, :8], plain, 1e-5)
 
@@ -114,8 +122,10 @@ def test_bfloat16_computes_near_float32_with_float32_parameters_and_logits():
 
 def test_dropout_is_a_function_of_the_key():
     params, inputs, targets = random_params(T5_11), batch(), batch(1)
-    one, again, other, none = (apply(T5_11, params, inputs, targets, key) for key in (
-        jax.random.key(0), jax.random.key(0), jax.random.key(1), None))
+    one, again, other, none = (
+        apply(T5_11, params, inputs, targets, key)
+        for key in (jax.random.key(0), jax.random.key(0), jax.random.key(1), None)
+    )
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 0.1 and np.abs(one - none).max() > 0.1
     off = dataclasses.replace(T5_11, dropout_rate=0.0)
@@ -139,16 +149,24 @@ def test_parameter_tree():
     assert "lm_head/kernel" in shapes and "lm_head" not in model.param_shapes(BOTH["1.0"])
     drawn = jax.eval_shape(functools.partial(model.init_params, T5_11), jax.random.key(0))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), model.param_shapes(T5_11))
+        lambda leaf: (leaf.shape, leaf.dtype), model.param_shapes(T5_11)
+    )
 
 
 def test_initialisation():
-    config = dataclasses.replace(T5_11, d_model=256, d_kv=64, d_ff=512, num_heads=8, vocab_size=1000)
+    config = dataclasses.replace(
+        T5_11, d_model=256, d_kv=64, d_ff=512, num_heads=8, vocab_size=1000
+    )
     params = jax.jit(model.init_params, static_argnums=0)(config, jax.random.key(0))
     flat = traverse_util.flatten_dict(params, sep="/")
-    want = {"embedding": 1, "encoder/layers/self_attention/q/kernel": (256 * 64) ** -0.5,
-            "decoder/layers/cross_attention/v/kernel": 256**-0.5, "decoder/layers/self_attention/o/kernel": 512**-0.5,
-            "encoder/layers/feed_forward/wi_0/kernel": 256**-0.5, "encoder/layers/feed_forward/wo/kernel": 512**-0.5}
+    want = {
+        "embedding": 1,
+        "encoder/layers/self_attention/q/kernel": (256 * 64) ** -0.5,
+        "decoder/layers/cross_attention/v/kernel": 256**-0.5,
+        "decoder/layers/self_attention/o/kernel": 512**-0.5,
+        "encoder/layers/feed_forward/wi_0/kernel": 256**-0.5,
+        "encoder/layers/feed_forward/wo/kernel": 512**-0.5,
+    }
     for path, std in want.items():
         assert abs(float(flat[path].std()) / std - 1) < 0.03, path
     layers = flat["encoder/layers/self_attention/q/kernel"]

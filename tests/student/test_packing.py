@@ -56,7 +56,9 @@ def test_batches_of_long_sequences_have_fewer_rows(monkeypatch):
 def test_one_unit_is_one_row():
     (batch,) = packing.pack([[4, 5, 1]], [[[6, 1], [7, 8, 1]]], 8)
     assert batch["inputs"].tolist() == [[4, 5, 1, 0, 0, 0, 0, 0]]
-    assert batch["targets"].tolist() == [[6, 1, 7, 8, 1]] and batch["target_segments"].tolist() == [[1, 1, 2, 2, 2]]
+    assert batch["targets"].tolist() == [[6, 1, 7, 8, 1]] and batch["target_segments"].tolist() == [
+        [1, 1, 2, 2, 2]
+    ]
 
 
 def test_nothing_is_no_batch():

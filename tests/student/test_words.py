@@ -8,7 +8,7 @@ from tinyllm_jax.student.config import EOS_ID, PAD_ID
 
 HARD = [
     "What can a gopi do?\nAnswer Choices:\n(a) float\n(b) well-known",
-    'don\'t say "hi" (3.5 %), e.g. O\'Neill\'s f(x)=a*b_c;',
+    "don't say \"hi\" (3.5 %), e.g. O'Neill's f(x)=a*b_c;",
     "naïve émigré — 漢字。 ﬁ½",
     "x ## y a##b #c ##",
     "explain flan-t5-xl: ",
@@ -50,7 +50,10 @@ def test_unknown_words_are_known_to_be():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_question_and_answer_of_the_made_up_things(seed, tmp_path):
     splits = tasks.load("things", f"train=200,validation=50,test=50,seed={seed}")
-    texts = {split: ["\n".join(inputs.question_text(q)) for q in questions] for split, questions in splits.items()}
+    texts = {
+        split: ["\n".join(inputs.question_text(q)) for q in questions]
+        for split, questions in splits.items()
+    }
     tokenizer = words.make_tokenizer(texts["train"])
     inputs.save_tokenizer(tokenizer, tmp_path / "tokenizer")
     again = inputs.load_tokenizer(tmp_path / "tokenizer")
@@ -62,5 +65,9 @@ def test_every_question_and_answer_of_the_made_up_things(seed, tmp_path):
 
 
 def test_the_order_of_the_texts_does_not_matter():
-    assert inputs.fingerprint(words.make_tokenizer(HARD)) == inputs.fingerprint(words.make_tokenizer(HARD[::-1]))
-    assert inputs.fingerprint(words.make_tokenizer(HARD)) != inputs.fingerprint(words.make_tokenizer(HARD[:-1]))
+    assert inputs.fingerprint(words.make_tokenizer(HARD)) == inputs.fingerprint(
+        words.make_tokenizer(HARD[::-1])
+    )
+    assert inputs.fingerprint(words.make_tokenizer(HARD)) != inputs.fingerprint(
+        words.make_tokenizer(HARD[:-1])
+    )

@@ -9,15 +9,49 @@ import pytest
 from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
 
-OBQA = [{"id": f"7-{i}", "question_stem": f"stem {i}", "choices": {"text": list("wxyz"), "label": list("ABCD")},
-         "answerKey": "ABCD"[i]} for i in range(4)]
-ARC = [{"id": "Q1", "question": "letters", "answerKey": "C", "choices": {"text": list("pqr"), "label": list("ABC")}},
-       {"id": "Q2", "question": "numbers", "answerKey": "2", "choices": {"text": list("pqrs"), "label": list("1234")}}]
-PIQA = [{"goal": "open a jar", "sol1": "twist", "sol2": "shout", "label": 0},
-        {"goal": "dry a cup", "sol1": "soak", "sol2": "wipe", "label": 1}]
-RIDDLE = [{"answerKey": "E", "question": "what?", "choices": {"label": list("ABCDE"), "text": list("vwxyz")}}]
-PUBMEDQA = [{"pubid": 42, "question": "Does it?", "long_answer": "It does.", "final_decision": "maybe",
-             "context": {"contexts": ["One.", "Two."], "labels": ["A", "B"], "meshes": []}}]
+OBQA = [
+    {
+        "id": f"7-{i}",
+        "question_stem": f"stem {i}",
+        "choices": {"text": list("wxyz"), "label": list("ABCD")},
+        "answerKey": "ABCD"[i],
+    }
+    for i in range(4)
+]
+ARC = [
+    {
+        "id": "Q1",
+        "question": "letters",
+        "answerKey": "C",
+        "choices": {"text": list("pqr"), "label": list("ABC")},
+    },
+    {
+        "id": "Q2",
+        "question": "numbers",
+        "answerKey": "2",
+        "choices": {"text": list("pqrs"), "label": list("1234")},
+    },
+]
+PIQA = [
+    {"goal": "open a jar", "sol1": "twist", "sol2": "shout", "label": 0},
+    {"goal": "dry a cup", "sol1": "soak", "sol2": "wipe", "label": 1},
+]
+RIDDLE = [
+    {
+        "answerKey": "E",
+        "question": "what?",
+        "choices": {"label": list("ABCDE"), "text": list("vwxyz")},
+    }
+]
+PUBMEDQA = [
+    {
+        "pubid": 42,
+        "question": "Does it?",
+        "long_answer": "It does.",
+        "final_decision": "maybe",
+        "context": {"contexts": ["One.", "Two."], "labels": ["A", "B"], "meshes": []},
+    }
+]
 
 
 @pytest.fixture
@@ -31,7 +65,9 @@ def hub(tmp_path, monkeypatch):
         for split, rows in splits.items():
             directory = tmp_path / "clone" / config
             directory.mkdir(parents=True, exist_ok=True)
-            datasets.Dataset.from_list(rows).to_parquet(directory / f"{split}-00000-of-00001.parquet")
+            datasets.Dataset.from_list(rows).to_parquet(
+                directory / f"{split}-00000-of-00001.parquet"
+            )
         return f"hf:{tmp_path / 'clone'}"
 
     return write
@@ -39,8 +75,14 @@ def hub(tmp_path, monkeypatch):
 
 def test_obqa(hub):
     splits = tasks.load("obqa", hub("main", train=OBQA, validation=OBQA[:1], test=OBQA[1:]))
-    assert {split: len(questions) for split, questions in splits.items()} == {"train": 4, "validation": 1, "test": 3}
-    assert splits["train"][2] == tasks.Question("7-2", "obqa", "train", "", "stem 2", ("w", "x", "y", "z"), "y")
+    assert {split: len(questions) for split, questions in splits.items()} == {
+        "train": 4,
+        "validation": 1,
+        "test": 3,
+    }
+    assert splits["train"][2] == tasks.Question(
+        "7-2", "obqa", "train", "", "stem 2", ("w", "x", "y", "z"), "y"
+    )
     assert splits["train"][2].gold == 2
 
 
@@ -83,10 +125,23 @@ def test_another_dataset_s_columns(hub):
 
 
 TFDS_ROWS = {
-    "obqa": {"id": "1", "question": {"stem": "s", "choices": [{"text": text} for text in "wxyz"]}, "fact1": "f",
-             "humanScore": 1.0, "clarity": 1.0, "turkIdAnonymized": "t", "answerKey": "C"},
-    "arc": {"id": "1", "question": {"stem": "s", "choices": [{"text": t, "label": n} for t, n in zip("wxyz", "1234")]},
-            "answerKey": "3"},
+    "obqa": {
+        "id": "1",
+        "question": {"stem": "s", "choices": [{"text": text} for text in "wxyz"]},
+        "fact1": "f",
+        "humanScore": 1.0,
+        "clarity": 1.0,
+        "turkIdAnonymized": "t",
+        "answerKey": "C",
+    },
+    "arc": {
+        "id": "1",
+        "question": {
+            "stem": "s",
+            "choices": [{"text": t, "label": n} for t, n in zip("wxyz", "1234")],
+        },
+        "answerKey": "3",
+    },
 }
 TFDS_PROCESS = """
 import sys
@@ -107,7 +162,9 @@ assert (question.question, question.choices, question.answer) == ("s", tuple("wx
 
 def tfds_process(task: str, where, kind: str) -> subprocess.CompletedProcess:
     (where / "rows").write_text(json.dumps(TFDS_ROWS[task]))
-    return subprocess.run([sys.executable, "-c", TFDS_PROCESS, task, str(where), kind], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", TFDS_PROCESS, task, str(where), kind], capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("task", ["obqa", "arc"])
@@ -132,21 +189,36 @@ def test_tfds_catalogue_has_no_riddle():
 
 
 def official(**changes) -> dict:
-    return {"id": "b1", "type": "yesno", "body": "Is it?", "snippets": [{"text": "S1"}, {"text": "S2"}],
-            "exact_answer": "Yes", **changes}
+    return {
+        "id": "b1",
+        "type": "yesno",
+        "body": "Is it?",
+        "snippets": [{"text": "S1"}, {"text": "S2"}],
+        "exact_answer": "Yes",
+        **changes,
+    }
 
 
 def test_bioasq_official_json(tmp_path, capsys):
-    rows = [official(), official(id="b2", exact_answer=["no"]), official(id="b3", type="list", exact_answer=[["x"]])]
+    rows = [
+        official(),
+        official(id="b2", exact_answer=["no"]),
+        official(id="b3", type="list", exact_answer=[["x"]]),
+    ]
     (tmp_path / "train.json").write_text(json.dumps({"questions": rows}))
     (tmp_path / "test.json").write_text(json.dumps({"questions": rows[:1]}))
     splits = tasks.load("bioasq", f"json:{tmp_path}")
-    assert [(q.answer, q.context) for q in splits["train"]] == [("yes", "S1 \n S2"), ("no", "S1 \n S2")]
+    assert [(q.answer, q.context) for q in splits["train"]] == [
+        ("yes", "S1 \n S2"),
+        ("no", "S1 \n S2"),
+    ]
     assert len(splits["test"]) == 1
     assert "left out 1 of 3 questions" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"questions": [official(exact_answer="perhaps")]})])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", json.dumps({"questions": [official(exact_answer="perhaps")]})]
+)
 def test_bioasq_bad_file_is_named(tmp_path, text):
     (tmp_path / "train.json").write_text(text)
     with pytest.raises(UserError, match="train.json|no usable row"):
@@ -159,12 +231,28 @@ def test_bioasq_needs_a_source():
 
 
 def custom(**changes) -> dict:
-    return {"id": "q1", "question": "Heavier?", "choices": ["feather", "anvil"], "answer": "anvil", **changes}
+    return {
+        "id": "q1",
+        "question": "Heavier?",
+        "choices": ["feather", "anvil"],
+        "answer": "anvil",
+        **changes,
+    }
 
 
 def test_custom_file_and_directory(tmp_path):
-    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, [
-        custom(), custom(split="test"), {k: v for k, v in custom(context="C").items() if k != "id"}])))
+    (tmp_path / "all.jsonl").write_text(
+        "\n".join(
+            map(
+                json.dumps,
+                [
+                    custom(),
+                    custom(split="test"),
+                    {k: v for k, v in custom(context="C").items() if k != "id"},
+                ],
+            )
+        )
+    )
     splits = tasks.load("custom", f"jsonl:{tmp_path / 'all.jsonl'}")
     assert [q.id for q in splits["train"]] == ["q1", "3"] and splits["train"][1].context == "C"
     assert len(splits["test"]) == 1
@@ -172,17 +260,20 @@ def test_custom_file_and_directory(tmp_path):
     assert list(tasks.load("obqa", f"jsonl:{tmp_path}")) == ["validation"]
 
 
-@pytest.mark.parametrize("row,message", [
-    (custom(answer="stone"), "not one of the choices"),
-    (custom(choices=["anvil"]), "at least 2"),
-    (custom(choices="anvil"), "not a list"),
-    (custom(question="  "), "empty question"),
-    (custom(anwser="anvil"), "did you mean 'answer'"),
-    (custom(split="dev"), "unknown split 'dev'"),
-    (custom(id=7), "not a text"),
-    ({"question": "x"}, "no field choices, answer"),
-    ([1], "not a JSON object"),
-])
+@pytest.mark.parametrize(
+    "row,message",
+    [
+        (custom(answer="stone"), "not one of the choices"),
+        (custom(choices=["anvil"]), "at least 2"),
+        (custom(choices="anvil"), "not a list"),
+        (custom(question="  "), "empty question"),
+        (custom(anwser="anvil"), "did you mean 'answer'"),
+        (custom(split="dev"), "unknown split 'dev'"),
+        (custom(id=7), "not a text"),
+        ({"question": "x"}, "no field choices, answer"),
+        ([1], "not a JSON object"),
+    ],
+)
 def test_custom_bad_row_names_file_and_line(tmp_path, row, message):
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(custom(id="other")) + "\n" + json.dumps(row))
@@ -198,15 +289,18 @@ def test_custom_ids_are_unique_within_a_split(tmp_path):
         tasks.load("custom", f"jsonl:{file}")
 
 
-@pytest.mark.parametrize("task,source,message", [
-    ("obqaa", "", "did you mean 'obqa'"),
-    ("obqa", "hff:x", "did you mean 'hf'"),
-    ("obqa", "json:x", "unknown source 'json'"),
-    ("custom", "", "jsonl:PATH"),
-    ("custom", "jsonl:/nowhere/x.jsonl", "cannot read"),
-    ("obqa", "hf:/nowhere", "no such directory"),
-    ("obqa", "released:/nowhere", "no released files"),
-])
+@pytest.mark.parametrize(
+    "task,source,message",
+    [
+        ("obqaa", "", "did you mean 'obqa'"),
+        ("obqa", "hff:x", "did you mean 'hf'"),
+        ("obqa", "json:x", "unknown source 'json'"),
+        ("custom", "", "jsonl:PATH"),
+        ("custom", "jsonl:/nowhere/x.jsonl", "cannot read"),
+        ("obqa", "hf:/nowhere", "no such directory"),
+        ("obqa", "released:/nowhere", "no released files"),
+    ],
+)
 def test_bad_task_or_source(task, source, message):
     with pytest.raises(UserError, match=message) as caught:
         tasks.load(task, source)
@@ -214,6 +308,8 @@ def test_bad_task_or_source(task, source, message):
 
 
 def test_import_is_light():
-    code = "import sys; from tinyllm_jax import tasks; tasks.MAX_INPUT['pubmedqa'] >= 512 or 1/0; " \
-           "heavy = {'jax', 'numpy', 'torch', 'datasets', 'tensorflow', 'transformers'} & set(sys.modules); heavy and 1/0"
+    code = (
+        "import sys; from tinyllm_jax import tasks; tasks.MAX_INPUT['pubmedqa'] >= 512 or 1/0; "
+        "heavy = {'jax', 'numpy', 'torch', 'datasets', 'tensorflow', 'transformers'} & set(sys.modules); heavy and 1/0"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

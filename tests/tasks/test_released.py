@@ -11,12 +11,21 @@ from tinyllm_jax.tasks import released as files
 ROW = {"id": 1, "question": "Q?", "choices": ["a", "b"], "answer": "b"}
 
 
-@pytest.mark.parametrize("task,sizes", [("obqa", (4957, 500, 500)), ("arc", (1117, 295, 1165)),
-                                        ("piqa", (16113, 919, 919)), ("pubmedqa", (500, 100, 400))])
+@pytest.mark.parametrize(
+    "task,sizes",
+    [
+        ("obqa", (4957, 500, 500)),
+        ("arc", (1117, 295, 1165)),
+        ("piqa", (16113, 919, 919)),
+        ("pubmedqa", (500, 100, 400)),
+    ],
+)
 def test_real_files(released, task, sizes):
     splits = tasks.load(task, f"released:{released}")
     assert tuple(len(splits[split]) for split in tasks.SPLITS) == sizes
-    assert all(not tasks.problem(question) for questions in splits.values() for question in questions)
+    assert all(
+        not tasks.problem(question) for questions in splits.values() for question in questions
+    )
 
 
 def test_pubmedqa_question_is_split_from_its_context(released):
@@ -26,7 +35,15 @@ def test_pubmedqa_question_is_split_from_its_context(released):
 
 
 def test_malformed_rows_are_reported_by_index(tmp_path):
-    rows = [ROW, {**ROW, "answer": "c"}, {**ROW, "id": 2, "choices": None}, "text", {"id": 3}, ROW, {**ROW, "id": 4}]
+    rows = [
+        ROW,
+        {**ROW, "answer": "c"},
+        {**ROW, "id": 2, "choices": None},
+        "text",
+        {"id": 3},
+        ROW,
+        {**ROW, "id": 4},
+    ]
     file = tmp_path / "arc_train.json"
     file.write_text(json.dumps(rows))
     good, bad = files.parse_rows(file, "arc", "train")
@@ -44,7 +61,9 @@ def test_json_lines_with_a_broken_line(tmp_path):
 
 def test_malformed_row_is_said_when_loading(tmp_path, capsys):
     (tmp_path / "arc").mkdir()
-    (tmp_path / "arc" / "arc_train.json").write_text(json.dumps([ROW, {**ROW, "id": 2, "answer": "c"}]))
+    (tmp_path / "arc" / "arc_train.json").write_text(
+        json.dumps([ROW, {**ROW, "id": 2, "answer": "c"}])
+    )
     assert len(tasks.load("arc", f"released:{tmp_path}")["train"]) == 1
     assert "arc_train.json: row 1 left out: the answer 'c'" in capsys.readouterr().err
 

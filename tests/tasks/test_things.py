@@ -14,14 +14,29 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import things
 
 SMALL = "train=200,validation=50,test=50"
-SIZES = [SMALL, "", "train=40,validation=7,test=13,seed=3", "train=900,things=50,validation=120,test=90",
-         "train=3,things=3,validation=0,test=1", "train=12000,validation=3000,test=3000,seed=5"]
+SIZES = [
+    SMALL,
+    "",
+    "train=40,validation=7,test=13,seed=3",
+    "train=900,things=50,validation=120,test=90",
+    "train=3,things=3,validation=0,test=1",
+    "train=12000,validation=3000,test=3000,seed=5",
+]
 
 # The stated rule once more, the other way round: what each doing needs.
 NEEDS = {
-    "float": "wood cork", "burn": "wood wax", "melt": "wax ice", "crack": "ice glass",
-    "shine": "glass gold", "bend": "gold cork", "roll": "ring tube", "hang": "ring hook",
-    "hold": "hook cup", "stack": "cup plate", "spin": "plate cone", "stand": "cone tube",
+    "float": "wood cork",
+    "burn": "wood wax",
+    "melt": "wax ice",
+    "crack": "ice glass",
+    "shine": "glass gold",
+    "bend": "gold cork",
+    "roll": "ring tube",
+    "hang": "ring hook",
+    "hold": "hook cup",
+    "stack": "cup plate",
+    "spin": "plate cone",
+    "stand": "cone tube",
 }
 
 
@@ -58,17 +73,25 @@ def test_held_out_questions_are_new_ones_about_known_things(source):
 def test_sizes_are_as_asked():
     splits = tasks.load("things", "train=900,things=50,validation=120,test=90")
     assert {split: len(questions) for split, questions in splits.items()} == {
-        "train": 900, "validation": 120, "test": 90}
+        "train": 900,
+        "validation": 120,
+        "test": 90,
+    }
     assert len({q.question for q in splits["train"]}) == 50
     assert len({q.question for q in tasks.load("things", "train=900")["train"]}) == 450
 
 
 def test_splits_are_disjoint_for_any_seeds():
     # Few names, so that the seeds share many.
-    loads = [tasks.load("things", f"train=20000,things=2000,validation=400,test=400,seed={seed}") for seed in range(3)]
+    loads = [
+        tasks.load("things", f"train=20000,things=2000,validation=400,test=400,seed={seed}")
+        for seed in range(3)
+    ]
     same = lambda question: (question.question, frozenset(question.choices))
     train = {same(question) for splits in loads for question in splits["train"]}
-    held_out = {same(question) for splits in loads for question in splits["validation"] + splits["test"]}
+    held_out = {
+        same(question) for splits in loads for question in splits["validation"] + splits["test"]
+    }
     names = [{question.question for question in splits["train"]} for splits in loads]
     assert len(names[0] & names[1]) > 500
     assert len(train) > 50_000 and len(held_out) > 2300 and not train & held_out
@@ -87,17 +110,27 @@ def test_materials_shapes_and_answers_are_even():
 
 
 def test_the_rule_has_twelve_doings_of_two_each():
-    pairs = [(name, doing) for kind in (things.MATERIALS, things.SHAPES)
-             for name, doings in kind.items() for doing in doings]
+    pairs = [
+        (name, doing)
+        for kind in (things.MATERIALS, things.SHAPES)
+        for name, doings in kind.items()
+        for doing in doings
+    ]
     assert sorted(pairs) == sorted((n, d) for d, names in NEEDS.items() for n in names.split())
-    assert not set(itertools.chain(*things.MATERIALS.values())) & set(itertools.chain(*things.SHAPES.values()))
+    assert not set(itertools.chain(*things.MATERIALS.values())) & set(
+        itertools.chain(*things.SHAPES.values())
+    )
 
 
 def test_equal_in_another_process():
-    code = f"import hashlib; from tinyllm_jax import tasks; " \
-           f"print(hashlib.sha256(repr(tasks.load('things', '{SMALL}')).encode()).hexdigest())"
+    code = (
+        f"import hashlib; from tinyllm_jax import tasks; "
+        f"print(hashlib.sha256(repr(tasks.load('things', '{SMALL}')).encode()).hexdigest())"
+    )
     here = hashlib.sha256(repr(tasks.load("things", SMALL)).encode()).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    there = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert here == there
     assert tasks.load("things", SMALL) != tasks.load("things", SMALL + ",seed=1")
 
@@ -107,15 +140,18 @@ def test_pinned():
     assert (things.material_of("gopi"), things.shape_of("gopi")) == GOPI
 
 
-@pytest.mark.parametrize("source,message", [
-    ("trian=3", "did you mean 'train'"),
-    ("train=x", "whole number"),
-    ("train=-1", "whole number"),
-    ("train=3,things=4", "leaves some of 4 things without a training question"),
-    ("train=0,validation=0,test=0", "leaves some of 1 things without"),
-    ("train=4000,things=4", "different train questions can be asked about a"),
-    ("train=4,validation=0,test=200", "different test questions can be asked about a"),
-])
+@pytest.mark.parametrize(
+    "source,message",
+    [
+        ("trian=3", "did you mean 'train'"),
+        ("train=x", "whole number"),
+        ("train=-1", "whole number"),
+        ("train=3,things=4", "leaves some of 4 things without a training question"),
+        ("train=0,validation=0,test=0", "leaves some of 1 things without"),
+        ("train=4000,things=4", "different train questions can be asked about a"),
+        ("train=4,validation=0,test=200", "different test questions can be asked about a"),
+    ],
+)
 def test_bad_source(source, message):
     with pytest.raises(UserError, match=message):
         tasks.load("things", source)
@@ -127,5 +163,12 @@ def test_not_about_a_thing():
 
 
 PINNED = tasks.Question(
-    "0-train-0", "things", "train", "", "What can a tugu do?", ("spin", "stand", "hang", "stack"), "stand")
+    "0-train-0",
+    "things",
+    "train",
+    "",
+    "What can a tugu do?",
+    ("spin", "stand", "hang", "stack"),
+    "stand",
+)
 GOPI = ("glass", "ring")

@@ -33,13 +33,19 @@ class Call:
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
-def send(status: int, body: object, content_type: str = "application/json", **headers: str) -> Reply:
+def send(
+    status: int, body: object, content_type: str = "application/json", **headers: str
+) -> Reply:
     """Any status and body: bytes as they are, else as JSON. Underscores in header names stand for hyphens."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def reply(handler):
         handler.send_response(status)
-        for name, value in {"content-type": content_type, "content-length": str(len(content)), **headers}.items():
+        for name, value in {
+            "content-type": content_type,
+            "content-length": str(len(content)),
+            **headers,
+        }.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(content)
@@ -49,7 +55,11 @@ def send(status: int, body: object, content_type: str = "application/json", **he
 
 def error(status: int, message: str, code: str | None = None, **headers: str) -> Reply:
     """An error as OpenAI words it."""
-    return send(status, {"error": {"message": message, "type": "some_error", "param": None, "code": code}}, **headers)
+    return send(
+        status,
+        {"error": {"message": message, "type": "some_error", "param": None, "code": code}},
+        **headers,
+    )
 
 
 def say(text: str, **headers: str) -> Reply:
@@ -59,7 +69,12 @@ def say(text: str, **headers: str) -> Reply:
 
 def completion(text: str, **changes) -> dict:
     """The body of a good reply of /completions."""
-    choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -1.5]}}
+    choice = {
+        "index": 0,
+        "text": text,
+        "finish_reason": "stop",
+        "logprobs": {"token_logprobs": [-0.5, -1.5]},
+    }
     return {"choices": [choice | changes], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
 
 
@@ -74,11 +89,14 @@ def hang_up(handler) -> None:
 
 def half(handler) -> None:
     """Promises more than it sends."""
-    handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"choices": [')
+    handler.wfile.write(
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"choices": ['
+    )
 
 
 def trickle(start: bytes) -> Reply:
     """Begins a reply and goes on for ever, a byte at a time."""
+
     def reply(handler):
         handler.wfile.write(start)
         try:
@@ -116,7 +134,9 @@ class BadServer(ThreadingHTTPServer):
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def __enter__(self):
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_):

@@ -26,8 +26,18 @@ def quick(monkeypatch):
 
 
 def ask(name: str, context: str = "", **changes) -> Request:
-    question = Question(id=name, task="obqa", split="train", context=context, question=name, choices=("a", "b"), answer="a")
-    return Request(key=name, question=question, prompt=Prompt("", context, name), seed=11, **changes)
+    question = Question(
+        id=name,
+        task="obqa",
+        split="train",
+        context=context,
+        question=name,
+        choices=("a", "b"),
+        answer="a",
+    )
+    return Request(
+        key=name, question=question, prompt=Prompt("", context, name), seed=11, **changes
+    )
 
 
 def never() -> bool:

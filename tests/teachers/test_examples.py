@@ -50,7 +50,10 @@ def test_files_hold_one_plain_paragraph_an_example(task):
 
 def test_questions_are_of_the_training_split_alone(splits):
     task, questions = splits
-    texts = {split: [quality.normal(question.question) for question in part] for split, part in questions.items()}
+    texts = {
+        split: [quality.normal(question.question) for question in part]
+        for split, part in questions.items()
+    }
     examples = examples_of(splits)
     assert len({example.question.key for example in examples}) == COUNTS[task]
     for example in examples:
@@ -85,14 +88,22 @@ def test_unforced_prompt_states_every_gold_answer(splits):
 def test_wheel_ships_them(tmp_path):
     pytest.importorskip("setuptools", "77")
     source = tmp_path / "source"
-    shutil.copytree(REPO / "tinyllm_jax", source / "tinyllm_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPO / "tinyllm_jax", source / "tinyllm_jax", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(REPO / name, source)
     build = "from setuptools import build_meta; build_meta.build_wheel('..')"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=120
+    )
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         shipped = set(archive.namelist())
-    files = [file.relative_to(REPO).as_posix() for folder in ("examples", "templates")
-             for file in (REPO / "tinyllm_jax" / "teachers" / folder).iterdir() if file.is_file()]
+    files = [
+        file.relative_to(REPO).as_posix()
+        for folder in ("examples", "templates")
+        for file in (REPO / "tinyllm_jax" / "teachers" / folder).iterdir()
+        if file.is_file()
+    ]
     assert len(files) > len(COUNTS) and set(files) <= shipped

@@ -19,7 +19,9 @@ def spec(**changes):
 
 
 def teach(out, *names, source=SOURCE, **options):
-    return job.teach("things", source, {name: spec(model=name) for name in names or ("shape",)}, out, **options)
+    return job.teach(
+        "things", source, {name: spec(model=name) for name in names or ("shape",)}, out, **options
+    )
 
 
 def rows(path):
@@ -39,7 +41,9 @@ class Flaky:
             if self.fails(result.request):
                 yield engine.Result(result.request, error="timed out")
             elif self.answer and not result.request.forced:
-                yield dataclasses.replace(result, text=f"Hm. So the answer is {self.answer(result.request)}.")
+                yield dataclasses.replace(
+                    result, text=f"Hm. So the answer is {self.answer(result.request)}."
+                )
             else:
                 yield result
 
@@ -61,10 +65,14 @@ def test_finished_job_does_nothing_and_says_so(tmp_path, capsys):
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())]
     capsys.readouterr()
     results = teach(tmp_path, "shape", "material")
-    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())] == before
+    assert [
+        (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.iterdir())
+    ] == before
     assert all((r.done_before, r.written, r.left) == (60, 0, 0) for r in results.values())
     printed = capsys.readouterr().out
-    assert "all 60 rows were done before; nothing to do" in printed and "ledger: 60 rows in" in printed
+    assert (
+        "all 60 rows were done before; nothing to do" in printed and "ledger: 60 rows in" in printed
+    )
 
 
 def test_more_splits_add_rows_and_a_limit_takes_the_first(tmp_path):
@@ -85,12 +93,31 @@ def test_the_setting_is_all_that_decides_the_texts(tmp_path):
     template = tmp_path / "t.txt"
     template.write_text("{question} {options} {answer} {rationale}")
     base = plan.load("t", spec(), "r", "things", QUESTIONS, 0)
-    same = [plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
-            for c in ({"mode": "unforced"}, {"dtype": "float32"}, {"window": 512}, {"batch_tokens": 1}, {"concurrency": 3})]
-    other = [plan.load("t", spec(**c), "r", "things", QUESTIONS, 0) for c in (
-        {"temperature": 0.5}, {"top_p": 0.5}, {"max_tokens": 9}, {"stop": ("x",)}, {"chat": True},
-        {"forced_template": str(template)})]
-    other += [plan.load("t", spec(), "r2", "things", QUESTIONS, 0), plan.load("t", spec(), "r", "things", QUESTIONS, 1)]
+    same = [
+        plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
+        for c in (
+            {"mode": "unforced"},
+            {"dtype": "float32"},
+            {"window": 512},
+            {"batch_tokens": 1},
+            {"concurrency": 3},
+        )
+    ]
+    other = [
+        plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
+        for c in (
+            {"temperature": 0.5},
+            {"top_p": 0.5},
+            {"max_tokens": 9},
+            {"stop": ("x",)},
+            {"chat": True},
+            {"forced_template": str(template)},
+        )
+    ]
+    other += [
+        plan.load("t", spec(), "r2", "things", QUESTIONS, 0),
+        plan.load("t", spec(), "r", "things", QUESTIONS, 1),
+    ]
     assert {teacher.setting for teacher in same} == {base.setting}
     assert len({base.setting, *(teacher.setting for teacher in other)}) == 9
 
@@ -98,10 +125,14 @@ def test_the_setting_is_all_that_decides_the_texts(tmp_path):
 def test_shards_share_the_work_and_know_of_each_other(tmp_path):
     whole = teach(tmp_path / "whole")["shape"]
     parts = [teach(tmp_path / "parts", shard=(index, 3))["shape"] for index in range(3)]
-    assert [part.log.name.split(".", 1)[1] for part in parts] == [f"{i}-of-3.tfrecord" for i in range(3)]
+    assert [part.log.name.split(".", 1)[1] for part in parts] == [
+        f"{i}-of-3.tfrecord" for i in range(3)
+    ]
     assert [part.written for part in parts] == [20, 20, 20]
     assert rows(parts[0].log) | rows(parts[1].log) | rows(parts[2].log) == rows(whole.log)
-    again = teach(tmp_path / "parts", shard=(0, 2))["shape"]  # another number of workers: nothing is done twice
+    again = teach(tmp_path / "parts", shard=(0, 2))[
+        "shape"
+    ]  # another number of workers: nothing is done twice
     assert (again.done_before, again.written) == (30, 0)
     with pytest.raises(UserError, match="no shard 3/3; 3 shards are 0/3 to 2/3"):
         teach(tmp_path, shard=(3, 3))
@@ -112,10 +143,16 @@ def test_rows_hold_the_question_and_where_the_text_came_from(tmp_path):
     questions = {question.id: question for question in QUESTIONS}
     for row in log.read(result.log):
         question = questions.pop(row.question_id)
-        assert row.question_key == question.key and row.text == scripted.explain("material", question)
+        assert row.question_key == question.key and row.text == scripted.explain(
+            "material", question
+        )
         assert (row.task, row.split, row.teacher, row.error) == ("things", "train", "material", "")
         assert (row.model, row.forced, row.sample) == ("scripted:material", True, 0)
-        assert row.finish_reason == "stop" and row.tokens == len(row.text.split()) and row.prompt_tokens > 10
+        assert (
+            row.finish_reason == "stop"
+            and row.tokens == len(row.text.split())
+            and row.prompt_tokens > 10
+        )
     assert not questions
 
 
@@ -126,7 +163,9 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
     assert (first.written, len(first.failed), first.left) == (45, 15, 15)
     assert sum(row.error == "timed out" and not row.text for row in log.read(path)) == 15
     printed = capsys.readouterr()
-    assert f"failed: train {QUESTIONS[0].id}: timed out" in printed.err and "15 failed" in printed.out
+    assert (
+        f"failed: train {QUESTIONS[0].id}: timed out" in printed.err and "15 failed" in printed.out
+    )
     second = Flaky()
     again = run(path, second)
     assert (again.done_before, again.written, again.left) == (45, 15, 0) and second.closed
@@ -138,7 +177,9 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
 
 def test_a_job_that_only_fails_gives_up(tmp_path):
     many = tasks.load("things", "train=150,validation=1,test=1")["train"]
-    with pytest.raises(UserError, match="the first 100 requests all failed, the last with: timed out"):
+    with pytest.raises(
+        UserError, match="the first 100 requests all failed, the last with: timed out"
+    ):
         run(tmp_path / "l.tfrecord", Flaky(lambda request: True), many)
 
 
@@ -150,7 +191,9 @@ def test_unforced_samples_of_each_question(tmp_path):
     assert not any(row.forced for row in found) and {row.sample for row in found} == {0, 1, 2}
     flaky = Flaky()
     more = run(path, flaky, mode="unforced", samples=4, temperature=1.0)
-    assert (more.done_before, more.written) == (180, 60) and {request.sample for request in flaky.asked} == {3}
+    assert (more.done_before, more.written) == (180, 60) and {
+        request.sample for request in flaky.asked
+    } == {3}
     assert len({request.seed for request in flaky.asked}) > 55
 
 
@@ -170,9 +213,15 @@ def test_forced_where_no_sample_reaches_gold(tmp_path):
 
 def test_a_question_whose_sample_failed_waits(tmp_path, capsys):
     path, failing = tmp_path / "l.tfrecord", QUESTIONS[3].id
-    flaky = Flaky(lambda request: request.question.id == failing, answer=lambda request: wrong(request.question))
+    flaky = Flaky(
+        lambda request: request.question.id == failing,
+        answer=lambda request: wrong(request.question),
+    )
     result = run(path, flaky, mode="unforced-first")
-    assert (result.written, result.left) == (59 + 59, 1) and "1 questions wait for samples" in capsys.readouterr().err
+    assert (result.written, result.left) == (
+        59 + 59,
+        1,
+    ) and "1 questions wait for samples" in capsys.readouterr().err
     result = run(path, Flaky(answer=lambda request: wrong(request.question)), mode="unforced-first")
     assert (result.written, result.left) == (2, 0)
 
@@ -189,28 +238,47 @@ def test_the_engine_is_not_opened_for_nothing(tmp_path):
     run(tmp_path / "l.tfrecord", None)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(model="shaep"), "did you mean 'shape'"),
-    (dict(model=""), "it has no model"),
-    (dict(engine="vlm"), "did you mean 'vllm'"),
-    (dict(mode="free"), "unknown mode of teacher 't'"),
-    (dict(samples=3), "samples is 3 in mode forced"),
-    (dict(samples=3, mode="unforced"), "3 samples at temperature 0 would all be the same"),
-    (dict(top_p=0.0), "top_p is 0.0"),
-    (dict(stop=("", "x")), "an empty stop string"),
-    (dict(max_tokens=0), "max_tokens is 0; it must be at least 1"),
-    (dict(engine="openai", base_url="http://me:secret@host/v1"), "no name, password or query"),
-    (dict(engine="transformers", model="/nowhere/model"), "there is no directory /nowhere/model"),
-    (dict(engine="vllm", model="nobody/nothing"), "model 'nobody/nothing' is no directory here, and the hub does not give it"),
-    (dict(engine="vllm", model="not a name"), "is no directory here, and the hub does not give it"),
-    (dict(engine="vllm", engine_args={"trust_remote_code": True}), "only safetensors without code are loaded"),
-    (dict(shots=2), "no in-context examples for task 'things'"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(model="shaep"), "did you mean 'shape'"),
+        (dict(model=""), "it has no model"),
+        (dict(engine="vlm"), "did you mean 'vllm'"),
+        (dict(mode="free"), "unknown mode of teacher 't'"),
+        (dict(samples=3), "samples is 3 in mode forced"),
+        (dict(samples=3, mode="unforced"), "3 samples at temperature 0 would all be the same"),
+        (dict(top_p=0.0), "top_p is 0.0"),
+        (dict(stop=("", "x")), "an empty stop string"),
+        (dict(max_tokens=0), "max_tokens is 0; it must be at least 1"),
+        (dict(engine="openai", base_url="http://me:secret@host/v1"), "no name, password or query"),
+        (
+            dict(engine="transformers", model="/nowhere/model"),
+            "there is no directory /nowhere/model",
+        ),
+        (
+            dict(engine="vllm", model="nobody/nothing"),
+            "model 'nobody/nothing' is no directory here, and the hub does not give it",
+        ),
+        (
+            dict(engine="vllm", model="not a name"),
+            "is no directory here, and the hub does not give it",
+        ),
+        (
+            dict(engine="vllm", engine_args={"trust_remote_code": True}),
+            "only safetensors without code are loaded",
+        ),
+        (dict(shots=2), "no in-context examples for task 'things'"),
+    ],
+)
 def test_bad_teachers(tmp_path, arguments, message):
     with pytest.raises(UserError) as error:
         job.teach("things", SOURCE, {"t": spec(**arguments)}, tmp_path / "out")
     assert message in str(error.value) and "secret" not in str(error.value)
-    assert not list(tmp_path.glob("out/*")) or arguments["model"] == "shaep" and rows(*tmp_path.glob("out/*")) == {}
+    assert (
+        not list(tmp_path.glob("out/*"))
+        or arguments["model"] == "shaep"
+        and rows(*tmp_path.glob("out/*")) == {}
+    )
 
 
 def test_bad_names_and_splits(tmp_path):
@@ -218,7 +286,9 @@ def test_bad_names_and_splits(tmp_path):
         job.teach("things", SOURCE, {"My Teacher": spec()}, tmp_path / "out")
     with pytest.raises(UserError, match="no split 'test'"):
         teach(tmp_path / "out", source="train=10,test=0,validation=0", splits=("test",))
-    with pytest.raises(UserError, match="unknown teacher field 'max_tokns'; did you mean 'max_tokens'"):
+    with pytest.raises(
+        UserError, match="unknown teacher field 'max_tokns'; did you mean 'max_tokens'"
+    ):
         config.teacher(max_tokns=3)
     assert not (tmp_path / "out").exists()
 
@@ -227,19 +297,28 @@ def test_a_directory_without_safetensors(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_text("")
     with pytest.raises(UserError, match="holds no .*safetensors, and no other weights are loaded"):
-        job.teach("things", SOURCE, {"t": spec(engine="transformers", model=str(tmp_path))}, tmp_path / "out")
+        job.teach(
+            "things",
+            SOURCE,
+            {"t": spec(engine="transformers", model=str(tmp_path))},
+            tmp_path / "out",
+        )
 
 
 def test_scripted_teachers_know_things_only(tmp_path):
-    question = tasks.Question("1", "obqa", "train", "", "The sun is responsible for", ("a", "b"), "a")
+    question = tasks.Question(
+        "1", "obqa", "train", "", "The sun is responsible for", ("a", "b"), "a"
+    )
     teacher = plan.load("shape", spec(), "", "obqa", [question], 0)
     with pytest.raises(UserError, match="not a question about a made-up thing"):
         job.run(teacher, [question], tmp_path / "l.tfrecord", lambda: False)
 
 
 def test_neither_jax_nor_torch_is_imported():
-    code = ("import sys; import tinyllm_jax.teachers.job, tinyllm_jax.cli; from tinyllm_jax.teachers import vllm_engine, "
-            "transformers_engine, openai_engine; "
-            "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'tensorflow_datasets', 'vllm', 'transformers', 'openai'} "
-            "& set(sys.modules); assert not heavy, heavy")
+    code = (
+        "import sys; import tinyllm_jax.teachers.job, tinyllm_jax.cli; from tinyllm_jax.teachers import vllm_engine, "
+        "transformers_engine, openai_engine; "
+        "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'tensorflow_datasets', 'vllm', 'transformers', 'openai'} "
+        "& set(sys.modules); assert not heavy, heavy"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,8 +12,29 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.teachers import log as logs
 
-ROW = LogRow("k", "q1", "c", "things", "train", "shape", "scripted:shape", "", "p", "{}", 0, True, 0, "naïve → 3.",
-             "stop", 10, 5, -0.5, 0, 0.25, "")
+ROW = LogRow(
+    "k",
+    "q1",
+    "c",
+    "things",
+    "train",
+    "shape",
+    "scripted:shape",
+    "",
+    "p",
+    "{}",
+    0,
+    True,
+    0,
+    "naïve → 3.",
+    "stop",
+    10,
+    5,
+    -0.5,
+    0,
+    0.25,
+    "",
+)
 
 
 def write(path, count: int) -> None:
@@ -35,16 +56,25 @@ def test_row_bytes_are_pinned():
         '{"context_cut":0,"error":"","finish_reason":"stop","forced":true,"key":"k","mean_logprob":-0.5,'
         '"model":"scripted:shape","prompt_hash":"p","prompt_tokens":10,"question_id":"q1","question_key":"c","revision":"",'
         '"sample":0,"sampling":"{}","seconds":0.25,"seed":0,"split":"train","task":"things","teacher":"shape",'
-        '"text":"naïve → 3.","tokens":5}')
-    assert LogRow.from_bytes(dataclasses.replace(ROW, mean_logprob=None).to_bytes()).mean_logprob is None
+        '"text":"naïve → 3.","tokens":5}'
+    )
+    assert (
+        LogRow.from_bytes(dataclasses.replace(ROW, mean_logprob=None).to_bytes()).mean_logprob
+        is None
+    )
 
 
 def test_key_covers_everything_that_decides_the_text():
     question = Question("b", "things", "train", "", "Why?", ("x", "y"), "x")
-    base = dict(question=question, teacher="c", model="m", prompt="d", sampling="{}", seed=0, sample=0)
+    base = dict(
+        question=question, teacher="c", model="m", prompt="d", sampling="{}", seed=0, sample=0
+    )
     other = {"seed": 1, "sample": 1, "question": dataclasses.replace(question, answer="y")}
     changed = [row_key(**{**base, name: other.get(name, "x")}) for name in base]
-    changed += [row_key(**{**base, "question": dataclasses.replace(question, **{name: "test"})}) for name in ("id", "split")]
+    changed += [
+        row_key(**{**base, "question": dataclasses.replace(question, **{name: "test"})})
+        for name in ("id", "split")
+    ]
     assert len({row_key(**base), *changed}) == len(base) + 3
 
 
@@ -119,7 +149,12 @@ def test_unwritable_places(tmp_path):
 def test_full_disk():
     """/dev/full takes no byte."""
     log = logs.Log.__new__(logs.Log)
-    log.path, log._file, log._synced, log.rows = "/dev/full", open("/dev/full", "ab"), 0.0, {"k0": ROW}
+    log.path, log._file, log._synced, log.rows = (
+        "/dev/full",
+        open("/dev/full", "ab"),
+        0.0,
+        {"k0": ROW},
+    )
     with pytest.raises(UserError, match="No space left on device; its 1 rows are safe"), log:
         log.append(ROW)
 

@@ -24,36 +24,78 @@ from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
 
 def test_raw_text_is_sent_and_read():
-    result, (call,) = one(lambda call: say("  Iron rusts.\n"), temperature=0.5, top_p=0.9, max_tokens=40, stop=("\n\n", "Q:"))
+    result, (call,) = one(
+        lambda call: say("  Iron rusts.\n"),
+        temperature=0.5,
+        top_p=0.9,
+        max_tokens=40,
+        stop=("\n\n", "Q:"),
+    )
     assert call.path == "/v1/completions" and call.headers["authorization"] == f"Bearer {KEY}"
-    assert call.body == {"model": "m", "prompt": "q", "max_tokens": 40, "temperature": 0.5, "top_p": 0.9, "seed": 11,
-                         "stop": ["\n\n", "Q:"], "logprobs": 0}
-    assert (result.text, result.finish_reason, result.error, result.context_cut) == ("Iron rusts.", "stop", "", 0)
+    assert call.body == {
+        "model": "m",
+        "prompt": "q",
+        "max_tokens": 40,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 11,
+        "stop": ["\n\n", "Q:"],
+        "logprobs": 0,
+    }
+    assert (result.text, result.finish_reason, result.error, result.context_cut) == (
+        "Iron rusts.",
+        "stop",
+        "",
+        0,
+    )
     assert (result.prompt_tokens, result.tokens, result.mean_logprob) == (7, 2, -1.0)
 
 
 def test_chat_is_sent_and_read():
-    body = {"choices": [{"message": {"role": "assistant", "content": "Yes."}, "finish_reason": "length"}]}
+    body = {
+        "choices": [
+            {"message": {"role": "assistant", "content": "Yes."}, "finish_reason": "length"}
+        ]
+    }
     result, (call,) = one(lambda call: send(200, body), chat=True)
-    assert call.path == "/v1/chat/completions" and call.body["messages"] == [{"role": "user", "content": "q"}]
+    assert call.path == "/v1/chat/completions" and call.body["messages"] == [
+        {"role": "user", "content": "q"}
+    ]
     assert "logprobs" not in call.body and "prompt" not in call.body
-    assert (result.text, result.finish_reason, result.prompt_tokens, result.tokens, result.mean_logprob) == (
-        "Yes.", "length", -1, -1, None)
+    assert (
+        result.text,
+        result.finish_reason,
+        result.prompt_tokens,
+        result.tokens,
+        result.mean_logprob,
+    ) == ("Yes.", "length", -1, -1, None)
 
 
-@pytest.mark.parametrize("said, text, reason", [
-    ("One.\n\nTwo.Question: three", "One.", "stop"),  # the server ignored the stop strings
-    ("\n\nOne.", "", "stop"),  # as a server that heeds them replies
-    ("\ud800One.", "?One.", "unknown"),  # half of a surrogate pair, which no log can hold
-    ("é →", "é →", "unknown"),
-])
+@pytest.mark.parametrize(
+    "said, text, reason",
+    [
+        ("One.\n\nTwo.Question: three", "One.", "stop"),  # the server ignored the stop strings
+        ("\n\nOne.", "", "stop"),  # as a server that heeds them replies
+        ("\ud800One.", "?One.", "unknown"),  # half of a surrogate pair, which no log can hold
+        ("é →", "é →", "unknown"),
+    ],
+)
 def test_texts(said, text, reason):
     result, _ = one(lambda call: send(200, completion(said, finish_reason="eos")))
     assert (result.text, result.finish_reason, result.error) == (text, reason, "")
 
 
-@pytest.mark.parametrize("logprobs", [None, [], {"token_logprobs": None}, {"token_logprobs": [None]},
-                                      {"token_logprobs": [float("-inf")]}, {"token_logprobs": ["1"]}])
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        [],
+        {"token_logprobs": None},
+        {"token_logprobs": [None]},
+        {"token_logprobs": [float("-inf")]},
+        {"token_logprobs": ["1"]},
+    ],
+)
 def test_strange_logprobs_are_none(logprobs):
     result, _ = one(lambda call: send(200, completion("x", logprobs=logprobs)))
     assert (result.text, result.mean_logprob, result.error) == ("x", None, "")
@@ -68,15 +110,29 @@ def test_without_a_key_a_placeholder_is_sent(monkeypatch):
     assert call.headers["authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("chat, name, words", [
-    (True, "max_tokens", "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."),
-    (False, "logprobs", "logprobs is not supported"), (True, "stop", "Unsupported parameter: 'stop'"),
-    (True, "top_p", "Unsupported parameter: 'top_p'"), (True, "seed", "body.seed: extra_forbidden")])
+@pytest.mark.parametrize(
+    "chat, name, words",
+    [
+        (
+            True,
+            "max_tokens",
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+        ),
+        (False, "logprobs", "logprobs is not supported"),
+        (True, "stop", "Unsupported parameter: 'stop'"),
+        (True, "top_p", "Unsupported parameter: 'top_p'"),
+        (True, "seed", "body.seed: extra_forbidden"),
+    ],
+)
 def test_a_parameter_that_the_server_does_not_know_is_left_out(chat, name, words, capsys):
     def script(call):
         if name in call.body:
             return error(400, words)
-        return send(200, {"choices": [{"message": {"content": "One.\n\nTwo."}}]}) if chat else say("One.")
+        return (
+            send(200, {"choices": [{"message": {"content": "One.\n\nTwo."}}]})
+            if chat
+            else say("One.")
+        )
 
     with BadServer(script) as server:
         results = run(server, [ask("q1"), ask("q2")], chat=chat, concurrency=1, max_tokens=9)
@@ -87,8 +143,13 @@ def test_a_parameter_that_the_server_does_not_know_is_left_out(chat, name, words
 
 
 def test_a_parameter_that_decides_the_text_is_never_left_out():
-    result, calls = one(lambda call: error(400, "Unsupported value: 'temperature' does not support 0"), chat=True)
-    assert result.error == "400 Unsupported value: 'temperature' does not support 0" and len(calls) == 1
+    result, calls = one(
+        lambda call: error(400, "Unsupported value: 'temperature' does not support 0"), chat=True
+    )
+    assert (
+        result.error == "400 Unsupported value: 'temperature' does not support 0"
+        and len(calls) == 1
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -107,7 +168,9 @@ def test_concurrency_is_reached_and_never_exceeded():
     with BadServer(script) as server:
         results = run(server, [ask(f"q{i}") for i in range(40)], concurrency=6, retries=0)
     assert server.most == 6 and not full.broken
-    assert {key: result.text for key, result in results.items()} == {f"q{i}": f"q{i}" for i in range(40)}
+    assert {key: result.text for key, result in results.items()} == {
+        f"q{i}": f"q{i}" for i in range(40)
+    }
 
 
 def test_results_come_as_they_are_finished_and_belong_to_their_requests():
@@ -119,7 +182,9 @@ def test_results_come_as_they_are_finished_and_belong_to_their_requests():
         return say(f"about {call.prompt}")
 
     with BadServer(script) as server:
-        engine = OpenaiEngine(teacher(engine="openai", model="m", base_url=server.base_url, concurrency=2), "t")
+        engine = OpenaiEngine(
+            teacher(engine="openai", model="m", base_url=server.base_url, concurrency=2), "t"
+        )
         results = []
         for result in engine.generate([ask(f"q{i}") for i in range(8)], never):
             results.append(result)
@@ -170,8 +235,12 @@ def test_stop_gives_up_what_waits_for_another_attempt():
 
 @pytest.mark.parametrize("bad", [False, True])
 def test_nothing_is_asked_after_the_end(bad):
-    with BadServer(lambda call: error(401, "no") if bad and call.prompt == "q3" else say("x")) as server:
-        engine = OpenaiEngine(teacher(engine="openai", model="m", base_url=server.base_url, concurrency=2), "t")
+    with BadServer(
+        lambda call: error(401, "no") if bad and call.prompt == "q3" else say("x")
+    ) as server:
+        engine = OpenaiEngine(
+            teacher(engine="openai", model="m", base_url=server.base_url, concurrency=2), "t"
+        )
         results = engine.generate([ask(f"q{i}") for i in range(3000)], never)
         if bad:
             with pytest.raises(UserError):
@@ -189,7 +258,9 @@ def test_nothing_is_asked_after_the_end(bad):
 def test_a_job_that_ends_early_leaves_no_thread():
     before = threading.active_count()
     with BadServer(lambda call: say("x") if call.prompt == "a" else nothing) as server:
-        engine = OpenaiEngine(teacher(engine="openai", model="m", base_url=server.base_url, timeout=600.0), "t")
+        engine = OpenaiEngine(
+            teacher(engine="openai", model="m", base_url=server.base_url, timeout=600.0), "t"
+        )
         results = engine.generate([ask("a"), ask("b")], never)
         assert next(results).text == "x"
         results.close()
@@ -209,7 +280,9 @@ def test_a_job_that_ends_early_leaves_no_thread():
 def test_no_server():
     with BadServer(lambda call: say("x")) as server:
         url = server.base_url
-    with pytest.raises(UserError, match=f"teacher 't': no server answers at {url}: .*; start it, e.g. vllm serve m"):
+    with pytest.raises(
+        UserError, match=f"teacher 't': no server answers at {url}: .*; start it, e.g. vllm serve m"
+    ):
         OpenaiEngine(teacher(engine="openai", model="m", base_url=url), "t")
 
 
@@ -231,9 +304,20 @@ def test_a_model_that_is_not_listed_but_taken():
     assert [call.body["max_tokens"] for call in server.calls] == [1, 256]
 
 
-@pytest.mark.parametrize("models", [
-    error(404, "no"), error(405, "no"), error(403, "no"), error(500, "no"), send(200, b"ok"), send(200, {"data": []}),
-    send(200, {"data": [3]}), send(200, [])], ids=range(8))
+@pytest.mark.parametrize(
+    "models",
+    [
+        error(404, "no"),
+        error(405, "no"),
+        error(403, "no"),
+        error(500, "no"),
+        send(200, b"ok"),
+        send(200, {"data": []}),
+        send(200, {"data": [3]}),
+        send(200, []),
+    ],
+    ids=range(8),
+)
 def test_a_server_without_a_list_of_models_passes(models):
     with BadServer(lambda call: say("x"), models) as server:
         assert run(server, [ask("q")])["q"].text == "x"
@@ -245,12 +329,16 @@ def test_a_refused_key_at_the_start():
 
 def test_a_refused_key_that_is_not_set(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert "check the key in $OPENAI_API_KEY, which is not set; " in refused(models=error(401, "bad key"))
+    assert "check the key in $OPENAI_API_KEY, which is not set; " in refused(
+        models=error(401, "bad key")
+    )
 
 
 def test_a_bad_port():
     with pytest.raises(UserError, match="bad base_url http://127.0.0.1:99999999/v1"):
-        OpenaiEngine(teacher(engine="openai", model="m", base_url="http://127.0.0.1:99999999/v1"), "t")
+        OpenaiEngine(
+            teacher(engine="openai", model="m", base_url="http://127.0.0.1:99999999/v1"), "t"
+        )
 
 
 def test_the_package_is_needed_by_the_engine_alone(tmp_path):
@@ -266,7 +354,9 @@ except engine.UserError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    line = "teacher 't': engine openai needs the package openai: pip install tinyllm_jax[teachers]\n"
+    line = (
+        "teacher 't': engine openai needs the package openai: pip install tinyllm_jax[teachers]\n"
+    )
     assert done.stdout == line, done.stderr
 
 
@@ -278,17 +368,32 @@ def _everything(error: BaseException) -> str:
     """All that an exception and those behind it say."""
     said = ""
     while error is not None:
-        said, error = said + repr(error) + str(error) + "".join(traceback.format_exception(error)), error.__context__
+        said, error = (
+            said + repr(error) + str(error) + "".join(traceback.format_exception(error)),
+            error.__context__,
+        )
     return said
 
 
-@pytest.mark.parametrize("key, status, models", [
-    (KEY, 401, True), (KEY, 401, False), (KEY, 403, False), (KEY, 404, False), (KEY, 429, False), ("short", 401, False),
-    (ODD_KEY, 401, False)])
+@pytest.mark.parametrize(
+    "key, status, models",
+    [
+        (KEY, 401, True),
+        (KEY, 401, False),
+        (KEY, 403, False),
+        (KEY, 404, False),
+        (KEY, 429, False),
+        ("short", 401, False),
+        (ODD_KEY, 401, False),
+    ],
+)
 def test_a_server_that_echoes_the_key_does_not_spread_it(monkeypatch, key, status, models):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     echo = error(status, f"Incorrect key {key}: {'x' * 150} {key}", code="insufficient_quota")
-    with BadServer(lambda call: echo, echo if models else None) as server, pytest.raises(UserError) as raised:
+    with (
+        BadServer(lambda call: echo, echo if models else None) as server,
+        pytest.raises(UserError) as raised,
+    ):
         run(server, [ask("q")])
     assert "Incorrect key ***: x" in str(raised.value) and key not in _everything(raised.value)
 
@@ -297,9 +402,14 @@ def test_a_server_that_echoes_the_key_does_not_spread_it(monkeypatch, key, statu
 def test_no_row_holds_the_key(monkeypatch, capfd, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     replies = {
-        "400": error(400, f"bad {key}"), "500": error(500, f"bad {key}"), "raw": send(200, f"bad {key}".encode()),
-        "repr": send(400, {"detail": [{"loc": ["header", f"Bearer {key}"]}]}), "json": send(200, {"odd": key}),
-        "context": error(400, f"context length {key}"), "text": say(f"A rationale with {key}.")}
+        "400": error(400, f"bad {key}"),
+        "500": error(500, f"bad {key}"),
+        "raw": send(200, f"bad {key}".encode()),
+        "repr": send(400, {"detail": [{"loc": ["header", f"Bearer {key}"]}]}),
+        "json": send(200, {"odd": key}),
+        "context": error(400, f"context length {key}"),
+        "text": say(f"A rationale with {key}."),
+    }
     with BadServer(lambda call: replies[call.prompt]) as server:
         results = run(server, map(ask, replies), retries=0)
     shown = "".join(map(repr, results.values())) + "".join(capfd.readouterr())
@@ -312,6 +422,8 @@ def test_no_row_holds_the_key(monkeypatch, capfd, key):
 def test_a_key_that_no_header_can_hold(monkeypatch):
     for key in ("two\nlines-secret", "two words-secret", "schlüssel-secret"):
         monkeypatch.setenv("OPENAI_API_KEY", key)
-        with pytest.raises(UserError, match=r"the key in \$OPENAI_API_KEY has characters") as raised:
+        with pytest.raises(
+            UserError, match=r"the key in \$OPENAI_API_KEY has characters"
+        ) as raised:
             OpenaiEngine(teacher(engine="openai", model="m", base_url="http://127.0.0.1:1/v1"), "t")
         assert "secret" not in _everything(raised.value)

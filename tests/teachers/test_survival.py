@@ -23,13 +23,21 @@ THINGS = "train=300,validation=10,test=10"
 
 @pytest.fixture(scope="module")
 def small_models(tmp_path_factory):
-    return {kind: str(tiny.make(tmp_path_factory.mktemp(kind), kind)) for kind in ("causal", "t5")} | {"shape": "shape"}
+    return {
+        kind: str(tiny.make(tmp_path_factory.mktemp(kind), kind)) for kind in ("causal", "t5")
+    } | {"shape": "shape"}
 
 
 def start(out, model, source, delay=0.0, **options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(TINY), str(out), model, source, str(delay)], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        [sys.executable, str(TINY), str(out), model, source, str(delay)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 def finish(process) -> tuple[int, str, str]:
@@ -58,11 +66,17 @@ def corpus_bytes(task, source, path, out) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind, kills", [("shape", 12), ("causal", 3), ("t5", 3)])
 def test_kill_9_at_random_moments(small_models, kind, kills, tmp_path):
     """The corpus is that of an uninterrupted run, byte for byte; nothing is lost and nothing is there twice."""
-    task, source = ("things", THINGS) if kind == "shape" else ("custom", tiny.questions(tmp_path / "questions", 40))
+    task, source = (
+        ("things", THINGS)
+        if kind == "shape"
+        else ("custom", tiny.questions(tmp_path / "questions", 40))
+    )
     assert finish(start(tmp_path / "whole", small_models[kind], source))[0] == 0
     draw, survived = random.Random(kind), 0
     for _ in range(kills):
-        process = start(tmp_path / "killed", small_models[kind], source, 0.002 if kind == "shape" else 0.02)
+        process = start(
+            tmp_path / "killed", small_models[kind], source, 0.002 if kind == "shape" else 0.02
+        )
         before = size(tmp_path / "killed")
         while process.poll() is None and size(tmp_path / "killed") == before:
             time.sleep(0.001)
@@ -76,7 +90,9 @@ def test_kill_9_at_random_moments(small_models, kind, kills, tmp_path):
     assert status == 0 and "cut 5 bytes of an interrupted append" in err
     whole, killed = the_log(tmp_path / "whole"), the_log(tmp_path / "killed")
     assert rows(killed) == rows(whole)
-    assert corpus_bytes(task, source, killed, tmp_path / "a") == corpus_bytes(task, source, whole, tmp_path / "b")
+    assert corpus_bytes(task, source, killed, tmp_path / "a") == corpus_bytes(
+        task, source, whole, tmp_path / "b"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -88,7 +104,9 @@ def test_signals_finish_what_is_in_flight(small_models, kind, number, tmp_path):
         time.sleep(0.005)
     process.send_signal(number)
     status, out, err = finish(process)
-    assert status == 3 and "stopping: what is in flight is finished first" in err and " left (" in out
+    assert (
+        status == 3 and "stopping: what is in flight is finished first" in err and " left (" in out
+    )
     kept = rows(the_log(tmp_path / "out"))
     assert 0 < len(kept) < (300 if kind == "shape" else 40)
     status, out, _ = finish(start(tmp_path / "out", small_models[kind], source))
@@ -127,7 +145,9 @@ except KeyboardInterrupt:
 
 def start_apart():
     """A process with two children of its own in another group; returns it and their ids."""
-    process = subprocess.Popen([sys.executable, "-c", APART], process_group=0, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", APART], process_group=0, stdout=subprocess.PIPE, text=True
+    )
     return process, [int(word) for word in process.stdout.readline().split()]
 
 
@@ -142,7 +162,10 @@ def test_processes_apart_end_with_the_process_itself():
     process.kill()
     process.communicate(timeout=30)  # its output ends when nobody holds it any more
     gone = time.monotonic() + 30
-    while any(Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes() for child in children):
+    while any(
+        Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes()
+        for child in children
+    ):
         assert time.monotonic() < gone, "a child has survived"
         time.sleep(0.05)
 
@@ -151,7 +174,12 @@ def test_a_full_disk_loses_nothing(small_models, tmp_path):
     """A quota: no file may grow beyond 20 kB."""
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     status, _, err = finish(start(tmp_path, small_models["shape"], THINGS, preexec_fn=limit))
-    assert status == 1 and "cannot write log" in err and "File too large" in err and "Traceback" not in err
+    assert (
+        status == 1
+        and "cannot write log" in err
+        and "File too large" in err
+        and "Traceback" not in err
+    )
     assert "the same command goes on from there" in err
     assert 0 < the_log(tmp_path).stat().st_size <= 20_000
     status, out, _ = finish(start(tmp_path, small_models["shape"], THINGS))
@@ -162,7 +190,11 @@ def test_a_full_disk_loses_nothing(small_models, tmp_path):
 def test_a_small_disk_loses_nothing(small_models, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+    )
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
     try:

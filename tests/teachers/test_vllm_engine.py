@@ -20,7 +20,11 @@ if not importlib.util.find_spec("vllm"):
 
 import psutil  # vLLM brings it
 
-CPU = dict(dtype="float32", engine_args=dict(enforce_eager=True, max_num_seqs=8, gpu_memory_utilization=0.2), window=512)
+CPU = dict(
+    dtype="float32",
+    engine_args=dict(enforce_eager=True, max_num_seqs=8, gpu_memory_utilization=0.2),
+    window=512,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,14 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(model, source):
     spec = tiny.spec(model, source, engine="vllm", **CPU)
-    return plan.load("tiny", spec, models.resolve("tiny", spec), "custom", tasks.load("custom", source)["train"], 0)
+    return plan.load(
+        "tiny",
+        spec,
+        models.resolve("tiny", spec),
+        "custom",
+        tasks.load("custom", source)["train"],
+        0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +62,9 @@ def engine(teacher):
 @pytest.fixture(scope="module")
 def expected(model, source, tmp_path_factory):
     """The greedy texts of the engine `transformers`."""
-    done = job.teach("custom", source, {"tiny": tiny.spec(model, source)}, tmp_path_factory.mktemp("expected"))
+    done = job.teach(
+        "custom", source, {"tiny": tiny.spec(model, source)}, tmp_path_factory.mktemp("expected")
+    )
     return {row.question_id: row for row in log.read(done["tiny"].log)}
 
 
@@ -66,9 +79,16 @@ def tiny_source(teacher):
 def check(results, expected) -> None:
     """The results are those of the engine `transformers`."""
     # vLLM leaves the beginning of a character out, transformers writes U+FFFD for it.
-    fields = lambda row: (row.text.strip().rstrip("\ufffd"), row.prompt_tokens, row.tokens, row.finish_reason)
+    fields = lambda row: (
+        row.text.strip().rstrip("\ufffd"),
+        row.prompt_tokens,
+        row.tokens,
+        row.finish_reason,
+    )
     found = {result.request.question.id: result for result in results}
-    assert {name: fields(result) for name, result in found.items()} == {name: fields(expected[name]) for name in found}
+    assert {name: fields(result) for name, result in found.items()} == {
+        name: fields(expected[name]) for name in found
+    }
     for name, result in found.items():
         assert result.mean_logprob == pytest.approx(expected[name].mean_logprob, abs=1e-4)
 
@@ -80,7 +100,10 @@ def test_same_texts_as_transformers(engine, teacher, expected):
 
 
 def test_logged_requests_are_left_out(engine, teacher, expected):
-    asked = [dataclasses.replace(request, logged=index % 2 == 0) for index, request in enumerate(requests(teacher))]
+    asked = [
+        dataclasses.replace(request, logged=index % 2 == 0)
+        for index, request in enumerate(requests(teacher))
+    ]
     results = list(engine.generate(asked, lambda: False))
     assert len(results) == 12
     check(results, expected)
@@ -91,13 +114,20 @@ def test_stop_finishes_what_is_in_flight(engine, teacher):
     for result in engine.generate(requests(teacher), lambda: bool(results)):
         results.append(result)
     assert 0 < len(results) < 24
-    assert len(list(engine.generate(requests(teacher), lambda: False))) == 24  # nothing was left behind
+    assert (
+        len(list(engine.generate(requests(teacher), lambda: False))) == 24
+    )  # nothing was left behind
 
 
 def test_a_prompt_that_does_not_fit_harms_no_other(engine, teacher, expected):
     asked = requests(teacher)
-    long = dataclasses.replace(asked[3], prompt=dataclasses.replace(asked[3].prompt, before="x " * 800))
-    results = {result.request.key: result for result in engine.generate([*asked[:3], long, *asked[4:]], lambda: False)}
+    long = dataclasses.replace(
+        asked[3], prompt=dataclasses.replace(asked[3].prompt, before="x " * 800)
+    )
+    results = {
+        result.request.key: result
+        for result in engine.generate([*asked[:3], long, *asked[4:]], lambda: False)
+    }
     assert "only 500 fit" in results[long.key].error and len(results) == 24
     check([result for result in results.values() if not result.error], expected)
 
@@ -116,10 +146,21 @@ if __name__ == "__main__":
 def start(tmp_path, model, source):
     """A job in a process group of its own, as a shell starts it; returns when its log has a row."""
     (tmp_path / "run.py").write_text(JOB)
-    environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{pathlib.Path(tiny.__file__).parent}"}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "run.py"), str(tmp_path / "out"), str(model), source],
-                               process_group=0, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not any(path.stat().st_size for path in tmp_path.glob("out/*")):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{pathlib.Path(tiny.__file__).parent}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "out"), str(model), source],
+        process_group=0,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not any(
+        path.stat().st_size for path in tmp_path.glob("out/*")
+    ):
         time.sleep(0.01)
     return process
 
@@ -128,7 +169,11 @@ def test_ctrl_c_at_a_terminal_finishes_what_is_in_flight(model, source, tmp_path
     process = start(tmp_path, model, source)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 3 and "what is in flight is finished first" in err and " left (" in out
+    assert (
+        process.returncode == 3
+        and "what is in flight is finished first" in err
+        and " left (" in out
+    )
     assert 2 <= len(list(log.read(*tmp_path.glob("out/*")))) < 24
 
 
@@ -150,4 +195,8 @@ def test_ray(model, source, expected, tmp_path):
     for row in rows:
         other = expected[row.question_id]
         assert row.text.rstrip("\ufffd") == other.text.rstrip("\ufffd")
-        assert (row.prompt_tokens, row.tokens, row.finish_reason) == (other.prompt_tokens, other.tokens, other.finish_reason)
+        assert (row.prompt_tokens, row.tokens, row.finish_reason) == (
+            other.prompt_tokens,
+            other.tokens,
+            other.finish_reason,
+        )

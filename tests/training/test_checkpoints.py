@@ -16,7 +16,10 @@ from tinyllm_jax.training.checkpoints import Checkpoints
 
 
 def state(value: float = 1.0) -> dict:
-    return {"params": {"w": jnp.arange(64.0).reshape(8, 8) * value}, "opt_state": ({"mu": jnp.ones(8)}, jnp.int32(3))}
+    return {
+        "params": {"w": jnp.arange(64.0).reshape(8, 8) * value},
+        "opt_state": ({"mu": jnp.ones(8)}, jnp.int32(3)),
+    }
 
 
 def abstract() -> dict:
@@ -69,12 +72,16 @@ def test_restores_on_another_mesh(tmp_path):
 def test_a_flipped_byte_anywhere_is_noticed(tmp_path):
     save(tmp_path, [0.1])
     folder = tmp_path / "10"
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name != checkpoints.MANIFEST and p.stat().st_size]
+    files = [
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != checkpoints.MANIFEST and p.stat().st_size
+    ]
     assert len(files) > 5
     for path in files:
         whole = path.read_bytes()
         at = len(whole) // 2
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(UserError, match="is damaged"):
             checkpoints.verify(folder)
         path.write_bytes(whole)
@@ -91,7 +98,9 @@ def test_a_damaged_manifest_is_named(tmp_path):
         checkpoints.verify(tmp_path / "10")
 
 
-def test_a_step_killed_before_its_manifest_is_sealed_by_the_next_run_and_said_to_be_unchecked(tmp_path, capsys):
+def test_a_step_killed_before_its_manifest_is_sealed_by_the_next_run_and_said_to_be_unchecked(
+    tmp_path, capsys
+):
     save(tmp_path, [0.1])
     manifest = tmp_path / "10" / checkpoints.MANIFEST
     manifest.unlink()
@@ -105,6 +114,12 @@ def test_an_absent_step_and_another_architecture_are_one_line(tmp_path):
     save(tmp_path, [0.1])
     with pytest.raises(UserError, match=r"has no checkpoint of step 30; it has \[10\]"):
         Checkpoints(tmp_path).restore(30, abstract())
-    other = {"params": {"w": jax.ShapeDtypeStruct((4, 4), jnp.float32, sharding=abstract()["params"]["w"].sharding)}}
+    other = {
+        "params": {
+            "w": jax.ShapeDtypeStruct(
+                (4, 4), jnp.float32, sharding=abstract()["params"]["w"].sharding
+            )
+        }
+    }
     with pytest.raises(UserError, match="does not fit this student"):
         Checkpoints(tmp_path).restore(10, other)

@@ -7,12 +7,15 @@ from tinyllm_jax.training import config as run_config
 
 
 def test_parse_arg_fills_in_over_the_defaults():
-    assert run_config.parse_arg("task=arc,student=base", task="obqa", student="small", seed="0").to_dict() == {
-        "task": "arc", "student": "base", "seed": "0"}
+    assert run_config.parse_arg(
+        "task=arc,student=base", task="obqa", student="small", seed="0"
+    ).to_dict() == {"task": "arc", "student": "base", "seed": "0"}
     assert run_config.parse_arg(None, task="obqa").task == "obqa"
 
 
-@pytest.mark.parametrize("arg, words", [("taks=arc", "did you mean 'task'"), ("task", "has no value")])
+@pytest.mark.parametrize(
+    "arg, words", [("taks=arc", "did you mean 'task'"), ("task", "has no value")]
+)
 def test_parse_arg_refuses(arg, words):
     with pytest.raises(UserError, match=words):
         run_config.parse_arg(arg, task="obqa")
@@ -29,9 +32,18 @@ def test_resolve_names_every_teacher_and_prefix():
     config = run_config.default_config()
     config.objective.rationale = 0.5
     resolved = run_config.resolve(config, ("llama-2-7b-chat", "flan-t5-xl", "shape"))
-    assert run_config.terms(resolved) == {"answer": 1.0, "flan-t5-xl": 0.5, "llama-2-7b-chat": 0.5, "shape": 0.5}
+    assert run_config.terms(resolved) == {
+        "answer": 1.0,
+        "flan-t5-xl": 0.5,
+        "llama-2-7b-chat": 0.5,
+        "shape": 0.5,
+    }
     assert resolved.objective.prefixes.to_dict() == {
-        "answer": "predict", "flan-t5-xl": "explain", "llama-2-7b-chat": "rationale", "shape": "explain shape"}
+        "answer": "predict",
+        "flan-t5-xl": "explain",
+        "llama-2-7b-chat": "rationale",
+        "shape": "explain shape",
+    }
     assert not config.objective.teachers.to_dict()
 
 
@@ -51,12 +63,15 @@ def test_resolve_refuses_a_teacher_that_the_corpus_does_not_have():
         run_config.resolve(config, ("llama",))
 
 
-@pytest.mark.parametrize("path, value, words", [
-    ("optimizer.name", "adam", "did you mean 'adamw'"),
-    ("student.dtype", "float16", "unknown student.dtype"),
-    ("batch_size", 0, "must be at least 1"),
-    ("steps", -1, "give one of them above 0"),
-])
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("optimizer.name", "adam", "did you mean 'adamw'"),
+        ("student.dtype", "float16", "unknown student.dtype"),
+        ("batch_size", 0, "must be at least 1"),
+        ("steps", -1, "give one of them above 0"),
+    ],
+)
 def test_check(path, value, words):
     config = run_config.default_config()
     config.update_from_flattened_dict({path: value})

@@ -17,8 +17,12 @@ from tinyllm_jax.training import data, plan
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
     """Two terms; question i's tokens are all i + 2, so that a row says whose it is; no target where the weight is 0."""
     weight = np.ones((2, len(lengths)), np.float32) if weight is None else weight
-    rows = lambda side, has: data.Ragged([[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has))])
-    return data.Tokens([rows(0, [1] * len(lengths))] * 2, [rows(1, w > 0) for w in weight], weight, {})
+    rows = lambda side, has: data.Ragged(
+        [[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has))]
+    )
+    return data.Tokens(
+        [rows(0, [1] * len(lengths))] * 2, [rows(1, w > 0) for w in weight], weight, {}
+    )
 
 
 def lengths(n=103, seed=0):
@@ -51,7 +55,9 @@ def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
     several = 0
     for step in range(13):
         batch = batches(step)
-        asked, *written = (batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets"))
+        asked, *written = (
+            batch[k][0] for k in ("input_segments", "target_segments", "target_inputs", "targets")
+        )
         for row in (*asked, *written[0]):
             changes = np.flatnonzero(np.diff(row)) + 1
             assert len(set(row[[0, *changes]])) == len(changes) + 1  # none comes twice
@@ -61,7 +67,9 @@ def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
                 at = targets == segment
                 (owner,) = set(owners[at])
                 question = ids[at][0] - 2
-                assert (inputs == owner).sum() == sizes[question, 0] and at.sum() == sizes[question, 1]
+                assert (inputs == owner).sum() == sizes[question, 0] and at.sum() == sizes[
+                    question, 1
+                ]
     assert several > 20
 
 
@@ -74,7 +82,9 @@ def test_a_term_without_any_target_weighs_nothing():
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_no_new_shape_after_the_first_epoch(packed):
-    batches = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, shapes=4, packed=packed)
+    batches = data.Batches(
+        tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, shapes=4, packed=packed
+    )
     shape = lambda b: (b["inputs"].shape, b["targets"].shape)
     first = {shape(batches(i)) for i in range(13)}
     later = {shape(batches(i)) for i in range(13, 13 * 20)}
@@ -94,34 +104,48 @@ def test_a_batch_is_a_function_of_seed_and_step_alone():
 @pytest.mark.parametrize("packed", [True, False])
 def test_devices_and_microbatches_only_add_empty_rows(packed):
     plain = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3, packed=packed)
-    split = data.Batches(tokens_of(lengths()), [1.0, 0.5], batch_size=5, seed=3, packed=packed, accumulate=2, multiple=4)
+    split = data.Batches(
+        tokens_of(lengths()),
+        [1.0, 0.5],
+        batch_size=5,
+        seed=3,
+        packed=packed,
+        accumulate=2,
+        multiple=4,
+    )
     for step in range(25):
         a, b = plain(step), split(step)
         assert b["inputs"].shape[0] == 2 and b["inputs"].shape[1] % 4 == 0
         for key in set(a) - {"scale", "tokens"}:
             flat = b[key].reshape(-1, b[key].shape[2])
-            np.testing.assert_array_equal(flat[:a[key].shape[1]], a[key][0])
-            assert not flat[a[key].shape[1]:].any()
+            np.testing.assert_array_equal(flat[: a[key].shape[1]], a[key][0])
+            assert not flat[a[key].shape[1] :].any()
         np.testing.assert_array_equal(a["scale"], b["scale"])
 
 
 def test_scale_counts_the_term_in_the_whole_batch_and_a_missing_rationale_not_at_all():
     weight = np.array([[1, 1, 1], [1, 0, 0.5]], np.float32)
-    batches = data.Batches(tokens_of(np.array([[4, 3], [4, 5], [4, 7]]), weight), [1.0, 2.0], batch_size=3, seed=0)
+    batches = data.Batches(
+        tokens_of(np.array([[4, 3], [4, 5], [4, 7]]), weight), [1.0, 2.0], batch_size=3, seed=0
+    )
     batch = batches(0)
     assert batch["tokens"].tolist() == [15, 10]
     np.testing.assert_allclose(batch["scale"], [1 / 15, 2 / 10], rtol=1e-6)
     assert len(seen(batch)) == len(seen(batch, "target")) == 5
     for term, wanted in ((0, {0: 3, 1: 5, 2: 7}), (1, {0: 3, 2: 7})):
         at = (batch["term"] == term) & (batch["target_segments"] > 0)
-        assert {q: int(((batch["targets"] == q + 2) & at).sum()) for q in wanted} == wanted and at.sum() == sum(wanted.values())
+        assert {
+            q: int(((batch["targets"] == q + 2) & at).sum()) for q in wanted
+        } == wanted and at.sum() == sum(wanted.values())
         for q in wanted:
             assert set(batch["weight"][at & (batch["targets"] == q + 2)]) == {weight[term, q]}
 
 
 def test_a_term_without_targets_in_the_batch_has_scale_zero():
     weight = np.array([[1, 1], [0, 0]], np.float32)
-    batch = data.Batches(tokens_of(np.array([[4, 3], [4, 5]]), weight), [1.0, 2.0], batch_size=2, seed=0)(0)
+    batch = data.Batches(
+        tokens_of(np.array([[4, 3], [4, 5]]), weight), [1.0, 2.0], batch_size=2, seed=0
+    )(0)
     assert batch["scale"].tolist() == [np.float32(1 / 8), 0.0]
 
 
@@ -129,8 +153,13 @@ def test_a_term_without_targets_in_the_batch_has_scale_zero():
 def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
     sizes = lengths(9, seed)
     boxes, index = plan.choose_boxes(sizes[:, None], 3)
-    assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes)) and {box.reads for box in boxes} == {1}
-    assert all((sizes[i] <= boxes[k][:2]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0 for i, k in enumerate(index))
+    assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes)) and {
+        box.reads for box in boxes
+    } == {1}
+    assert all(
+        (sizes[i] <= boxes[k][:2]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0
+        for i, k in enumerate(index)
+    )
     # Against every way to cut the same order into at most three parts.
     order = sizes.argsort(0, kind="stable").argsort(0, kind="stable").max(1).argsort(kind="stable")
     upto = np.maximum.accumulate(-(-sizes[order] // 8) * 8).sum(1)
@@ -147,10 +176,21 @@ def test_ragged_keeps_its_rows():
 def test_packed_shapes_pad_less_than_boxes(seed):
     # Short and long targets of the same question, as an answer and a rationale are.
     rng = np.random.default_rng(seed)
-    inputs, answers, rationales = rng.integers(20, 60, 512), rng.integers(2, 8, 512), rng.integers(10, 120, 512)
+    inputs, answers, rationales = (
+        rng.integers(20, 60, 512),
+        rng.integers(2, 8, 512),
+        rng.integers(10, 120, 512),
+    )
     ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
-    tokens = data.Tokens([ragged(inputs)] * 2, [ragged(answers), ragged(rationales)], np.ones((2, 512), np.float32), {})
-    packed, boxes = (data.Batches(tokens, [1.0, 1.0], 32, seed, packed=p).useful_tokens() for p in (True, False))
+    tokens = data.Tokens(
+        [ragged(inputs)] * 2,
+        [ragged(answers), ragged(rationales)],
+        np.ones((2, 512), np.float32),
+        {},
+    )
+    packed, boxes = (
+        data.Batches(tokens, [1.0, 1.0], 32, seed, packed=p).useful_tokens() for p in (True, False)
+    )
     assert min(packed["input"], packed["target"]) > 0.83 > boxes["both"]
 
 
@@ -163,16 +203,23 @@ def test_every_unit_is_placed_where_it_fits(reads):
         for r, at, size in zip(row, offset, units):
             for side, place in enumerate((r, r // reads)):
                 assert at[side] + size[side] <= taken[side].shape[1]
-                taken[side][place, at[side]:at[side] + size[side]] += 1
-        assert max(side.max() for side in taken) == 1 and all(side.any(1).all() for side in taken[1:])
+                taken[side][place, at[side] : at[side] + size[side]] += 1
+        assert max(side.max() for side in taken) == 1 and all(
+            side.any(1).all() for side in taken[1:]
+        )
 
 
 def test_long_inputs_share_a_row_of_targets():
     # One input a row, and targets of which some are short, as answers are.
     rng = np.random.default_rng(0)
     ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
-    inputs, targets = ragged(rng.integers(300, 330, 128)), [ragged(rng.integers(*some, 128)) for some in ((2, 4), (80, 120))]
-    batches = data.Batches(data.Tokens([inputs] * 2, targets, np.ones((2, 128), np.float32), {}), [1.0, 1.0], 4, 0)
+    inputs, targets = (
+        ragged(rng.integers(300, 330, 128)),
+        [ragged(rng.integers(*some, 128)) for some in ((2, 4), (80, 120))],
+    )
+    batches = data.Batches(
+        data.Tokens([inputs] * 2, targets, np.ones((2, 128), np.float32), {}), [1.0, 1.0], 4, 0
+    )
     assert all(asked == 2 * written for (asked, _), (written, _) in batches.shapes())
     assert min(batches.useful_tokens().values()) > 0.8
 
@@ -196,16 +243,27 @@ def resolved(*teachers: str):
 
 
 def test_tokenize_counts_missing_and_cut_targets():
-    rows = [row(0, a=Rationale("because", "a")), row(1, a=Rationale("x" * 300, "a")), row(2),
-            row(3, a=Rationale("dropped", "a", weight=0.0)), row(4, a=Rationale("", "a"))]
+    rows = [
+        row(0, a=Rationale("because", "a")),
+        row(1, a=Rationale("x" * 300, "a")),
+        row(2),
+        row(3, a=Rationale("dropped", "a", weight=0.0)),
+        row(4, a=Rationale("", "a")),
+    ]
     found = data.tokenize(rows, load_tokenizer("byte"), resolved("a"))
     assert found.report["terms"]["a"] | {"input_length": 0} == {
-        "targets": 2, "missing_or_weightless": 3, "input_length": 0, "contexts_cut": 0, "targets_cut": 1}
+        "targets": 2,
+        "missing_or_weightless": 3,
+        "input_length": 0,
+        "contexts_cut": 0,
+        "targets_cut": 1,
+    }
     assert found.report["terms"]["answer"]["targets"] == 5
     assert found.targets[1].lengths.tolist() == [8, 256, 0, 0, 0]
     tokenizer = load_tokenizer("byte")
     assert tokenizer.decode(found.inputs[1].rows()[0], skip_special_tokens=True) == (
-        "explain a: what is 0?\nAnswer Choices:\n(a) one\n(b) two")
+        "explain a: what is 0?\nAnswer Choices:\n(a) one\n(b) two"
+    )
 
 
 def test_tokenize_for_a_decoder_that_is_told_the_target():
@@ -225,7 +283,10 @@ def test_tokenize_for_a_decoder_that_is_told_the_target():
     assert written[1].tolist() == [0] * 11 + [1] * 8 and batch["tokens"].tolist() == [8, 8]
     # Both targets of question 0 are decoded from its one input.
     shared = set(batch["target_inputs"][rationale])
-    assert len(shared) == 1 and (batch["target_inputs"][batch["target_segments"] > 0] == shared.pop()).sum() == 19 + 4
+    assert (
+        len(shared) == 1
+        and (batch["target_inputs"][batch["target_segments"] > 0] == shared.pop()).sum() == 19 + 4
+    )
 
 
 def test_tokenize_refuses_a_corpus_without_targets():

@@ -14,23 +14,52 @@ import numpy as np
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-TINY = ["--config.steps=24", "--config.batch_size=8", "--config.checkpoint.every=6", "--config.log_every=2",
-        "--config.student.dropout_rate=0.1", "--config.validation.questions=8", "--config.objective.prefix=encoder",
-        "--config.objective.rationale=1"]
+TINY = [
+    "--config.steps=24",
+    "--config.batch_size=8",
+    "--config.checkpoint.every=6",
+    "--config.log_every=2",
+    "--config.student.dropout_rate=0.1",
+    "--config.validation.questions=8",
+    "--config.objective.prefix=encoder",
+    "--config.objective.rationale=1",
+]
 
 
 def command(corpus, workdir, *more: str) -> list[str]:
-    return [sys.executable, "-m", "tinyllm_jax", "train", "--config", str(REPO / "configs/quickstart.py"),
-            "--corpus", str(corpus), "--workdir", str(workdir), *TINY, *more]
+    return [
+        sys.executable,
+        "-m",
+        "tinyllm_jax",
+        "train",
+        "--config",
+        str(REPO / "configs/quickstart.py"),
+        "--corpus",
+        str(corpus),
+        "--workdir",
+        str(workdir),
+        *TINY,
+        *more,
+    ]
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:
-    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-                         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | more
+    return (
+        os.environ
+        | {
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(REPO),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        | more
+    )
 
 
 def run(corpus, workdir, *more: str, devices: int = 1) -> subprocess.CompletedProcess:
-    return subprocess.run(command(corpus, workdir, *more), env=environment(devices), capture_output=True, text=True)
+    return subprocess.run(
+        command(corpus, workdir, *more), env=environment(devices), capture_output=True, text=True
+    )
 
 
 def rows(workdir) -> list[dict]:
@@ -65,7 +94,9 @@ def test_the_workdir_tells_the_run(whole):
     logged = [row for row in found if "loss" in row]
     assert [row["step"] for row in logged] == list(range(2, 25, 2))
     assert set(logged[0]["terms"]) == {"answer", "shape", "material"}
-    np.testing.assert_allclose([sum(r["terms"].values()) for r in logged], [r["loss"] for r in logged], rtol=1e-5)
+    np.testing.assert_allclose(
+        [sum(r["terms"].values()) for r in logged], [r["loss"] for r in logged], rtol=1e-5
+    )
     assert logged[-1]["loss"] < logged[0]["loss"]
     validated = [row for row in found if "validation_accuracy" in row]
     assert [row["step"] for row in validated] == [6, 12, 18, 24]
@@ -78,9 +109,16 @@ def test_the_workdir_tells_the_run(whole):
 def test_killed_runs_go_on_to_the_same_bits(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     for wait_for in (6, 12):
-        process = subprocess.Popen(command(things_corpus, workdir), env=environment(), stderr=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL)
-        while not any((workdir / "checkpoints").glob(f"{wait_for}/sha256.json")) and process.poll() is None:
+        process = subprocess.Popen(
+            command(things_corpus, workdir),
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        while (
+            not any((workdir / "checkpoints").glob(f"{wait_for}/sha256.json"))
+            and process.poll() is None
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -93,7 +131,9 @@ def test_killed_runs_go_on_to_the_same_bits(whole, things_corpus, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
-    process = subprocess.Popen(command(things_corpus, workdir), env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(things_corpus, workdir), env=environment(), stderr=subprocess.PIPE, text=True
+    )
     while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
         assert process.poll() is None
         time.sleep(0.01)
@@ -130,18 +170,26 @@ def one_line(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last, last
 
 
-def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(whole, things_corpus, tmp_path):
+def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(
+    whole, things_corpus, tmp_path
+):
     from tinyllm_jax import opened
 
     def told(directory):
         (student,) = opened.open_students(flags(workdir=[str(directory)]))
-        texts = [student.write(student.questions("validation", 4), target, 24, 4) for target in ("shape", "answer")]
+        texts = [
+            student.write(student.questions("validation", 4), target, 24, 4)
+            for target in ("shape", "answer")
+        ]
         return [text for some in texts for _, text in some]
 
     done = run(things_corpus, tmp_path / "run", "--config.objective.prefix=decoder")
     assert done.returncode == 0, done.stderr
     logged = [row for row in rows(tmp_path / "run") if "loss" in row]
-    assert set(logged[0]["terms"]) == {"answer", "shape", "material"} and logged[-1]["loss"] < logged[0]["loss"]
+    assert (
+        set(logged[0]["terms"]) == {"answer", "shape", "material"}
+        and logged[-1]["loss"] < logged[0]["loss"]
+    )
     texts = told(tmp_path / "run")
     assert texts[:4] != texts[4:] and not any(text.startswith("explain") for text in texts)
     refused = run(things_corpus, whole, "--config.objective.prefix=decoder")
@@ -166,7 +214,11 @@ def test_another_corpus_or_objective_is_refused_unless_allowed(whole, things_cor
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     before = (workdir / "run.json").read_text()
-    one_line(run(things_corpus, workdir, "--config.objective.rationale=0.5"), "was trained otherwise", "objective was")
+    one_line(
+        run(things_corpus, workdir, "--config.objective.rationale=0.5"),
+        "was trained otherwise",
+        "objective was",
+    )
     assert (workdir / "run.json").read_text() == before
     more = ["--config.objective.rationale=0.5", "--allow_changed", "--config.steps=26"]
     done = run(things_corpus, workdir, *more)
@@ -176,22 +228,31 @@ def test_another_corpus_or_objective_is_refused_unless_allowed(whole, things_cor
 def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    path = max((p for p in (workdir / "checkpoints/24").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    path = max(
+        (p for p in (workdir / "checkpoints/24").rglob("*") if p.is_file()),
+        key=lambda p: p.stat().st_size,
+    )
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     one_line(run(things_corpus, workdir, "--config.steps=30"), path.name, "is damaged")
 
 
-@pytest.mark.parametrize("more, words", [
-    (["--config.mesh.tensor=3"], ["does not fit 1 device"]),
-    (["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0"], ["the loss is", "learning_rate"]),
-    (["--config.optimizer.name=adam"], ["did you mean 'adamw'"]),
-    (["--config.optimizer.learning_rat=1"], ["learning_rat"]),
-    (["--config.student.name=byte-tiney"], ["did you mean 'byte-tiny'"]),
-    (["--config.task=arc"], ["'things'"]),
-    (["--config.task=thigns"], ["did you mean 'things'"]),
-])
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--config.mesh.tensor=3"], ["does not fit 1 device"]),
+        (
+            ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0"],
+            ["the loss is", "learning_rate"],
+        ),
+        (["--config.optimizer.name=adam"], ["did you mean 'adamw'"]),
+        (["--config.optimizer.learning_rat=1"], ["learning_rat"]),
+        (["--config.student.name=byte-tiney"], ["did you mean 'byte-tiny'"]),
+        (["--config.task=arc"], ["'things'"]),
+        (["--config.task=thigns"], ["did you mean 'things'"]),
+    ],
+)
 def test_bad_input_is_one_line(things_corpus, tmp_path, more, words):
     one_line(run(things_corpus, tmp_path / "run", *more), *words)
 
@@ -202,13 +263,30 @@ def test_two_processes_equal_one(whole, things_corpus, tmp_path):
         port = s.getsockname()[1]
     workdir, processes = tmp_path / "run", []
     for i in range(2):
-        env = environment(2, JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i))
+        env = environment(
+            2,
+            JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(i),
+        )
         more = ["--distributed", "--config.mesh.fsdp=2"]
-        processes.append(subprocess.Popen(command(things_corpus, workdir, *more), env=env, stderr=subprocess.PIPE,
-                                          stdout=subprocess.PIPE, text=True))
+        processes.append(
+            subprocess.Popen(
+                command(things_corpus, workdir, *more),
+                env=env,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
     outputs = [p.communicate(timeout=300) for p in processes]
     assert [p.returncode for p in processes] == [0, 0], outputs
     last = lambda d: [row["loss"] for row in rows(d) if "loss" in row]
     np.testing.assert_allclose(last(workdir), last(whole), rtol=1e-4)
     import jax
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), params(workdir), params(whole))
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        params(workdir),
+        params(whole),
+    )

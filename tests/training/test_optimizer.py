@@ -14,16 +14,21 @@ def settings(**fields):
     return config
 
 
-@pytest.mark.parametrize("fields, expected", [
-    (dict(schedule="linear"), {0: 1.0, 5: 0.5, 9: 0.1, 10: 0.0}),
-    (dict(schedule="constant"), {0: 1.0, 9: 1.0}),
-    (dict(schedule="cosine"), {0: 1.0, 5: 0.5, 10: 0.0}),
-    (dict(schedule="linear", warmup_steps=2), {0: 0.5, 1: 1.0, 2: 1.0, 6: 0.5, 10: 0.0}),
-    (dict(schedule="constant", warmup_steps=1), {0: 1.0, 1: 1.0}),
-])
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        (dict(schedule="linear"), {0: 1.0, 5: 0.5, 9: 0.1, 10: 0.0}),
+        (dict(schedule="constant"), {0: 1.0, 9: 1.0}),
+        (dict(schedule="cosine"), {0: 1.0, 5: 0.5, 10: 0.0}),
+        (dict(schedule="linear", warmup_steps=2), {0: 0.5, 1: 1.0, 2: 1.0, 6: 0.5, 10: 0.0}),
+        (dict(schedule="constant", warmup_steps=1), {0: 1.0, 1: 1.0}),
+    ],
+)
 def test_schedule(fields, expected):
     found = optimizer.schedule(settings(**fields), 10)
-    np.testing.assert_allclose([found(step) for step in expected], list(expected.values()), atol=1e-6)
+    np.testing.assert_allclose(
+        [found(step) for step in expected], list(expected.values()), atol=1e-6
+    )
 
 
 def first_step(grad: float, **fields) -> float:
@@ -44,5 +49,6 @@ def test_clipping_is_by_the_global_norm():
 
 
 def test_adafactor_steps_in_proportion_to_the_parameter():
-    # Every gradient entry is equal, so the normalised update is 1, times the parameter's root mean square, 2.
+    # Every gradient entry is equal, so the normalised update is 1, times the parameter's root mean
+    # square, 2.
     assert first_step(0.3, name="adafactor") == pytest.approx(-2.0, rel=1e-4)

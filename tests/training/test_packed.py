@@ -45,8 +45,15 @@ def by_target(batch, values):
     return found
 
 
-@pytest.mark.parametrize(("prefix_on_decoder", "room"), [
-    (False, Room(56, 40)), (True, Room(56, 40)), (False, Room(24, 48, 2)), (True, Room(24, 80, 3))])
+@pytest.mark.parametrize(
+    ("prefix_on_decoder", "room"),
+    [
+        (False, Room(56, 40)),
+        (True, Room(56, 40)),
+        (False, Room(24, 48, 2)),
+        (True, Room(24, 80, 3)),
+    ],
+)
 def test_packed_equals_one_target_a_row(prefix_on_decoder, room, monkeypatch):
     monkeypatch.setattr(plan, "choose_room", lambda *_, **__: (1.0, room))
     params = model.init_params(STUDENT, jax.random.key(0))
@@ -63,7 +70,13 @@ def test_packed_equals_one_target_a_row(prefix_on_decoder, room, monkeypatch):
     np.testing.assert_allclose(sums, wanted, rtol=1e-5)
     other = traverse_util.flatten_dict(other, sep="/")
     for name, value in traverse_util.flatten_dict(gradient, sep="/").items():
-        np.testing.assert_allclose(value, other[name], rtol=1e-5, atol=1e-5 * float(np.abs(other[name]).max()), err_msg=name)
+        np.testing.assert_allclose(
+            value,
+            other[name],
+            rtol=1e-5,
+            atol=1e-5 * float(np.abs(other[name]).max()),
+            err_msg=name,
+        )
 
 
 def test_packed_equals_apply_to_each_question_alone():
@@ -74,7 +87,10 @@ def test_packed_equals_apply_to_each_question_alone():
     for segment in np.unique(packed["target_segments"])[1:6]:
         at = packed["target_segments"] == segment
         (owner,) = set(packed["target_inputs"][at])
-        asked, target = packed["inputs"][packed["input_segments"] == owner][None], packed["targets"][at][None]
+        asked, target = (
+            packed["inputs"][packed["input_segments"] == owner][None],
+            packed["targets"][at][None],
+        )
         alone = model.apply(STUDENT, params, asked, model.shift_right(target))
         np.testing.assert_allclose(logits[at], alone[0], rtol=1e-5, atol=1e-5)
 
@@ -82,7 +98,9 @@ def test_packed_equals_apply_to_each_question_alone():
 def test_a_segment_cannot_see_its_neighbour():
     params = model.init_params(STUDENT, jax.random.key(0))
     packed, _ = both()
-    row = next(r for r in range(len(packed["inputs"])) if len(np.unique(packed["target_segments"][r])) > 3)
+    row = next(
+        r for r in range(len(packed["inputs"])) if len(np.unique(packed["target_segments"][r])) > 3
+    )
     changed = {k: np.array(v) for k, v in packed.items()}
     mine = np.unique(packed["target_segments"][row])[2]
     at = packed["target_segments"][row] == mine

@@ -30,16 +30,26 @@ def tokens(n=24, seed=0) -> data.Tokens:
     weight = np.ones((2, n), np.float32)
     weight[1, ::3] = 0
     weight[1, 1::3] = 0.5
-    rows = lambda most, has: data.Ragged([rng.integers(2, 64, rng.integers(1, most)).tolist() if h else [] for h in has])
+    rows = lambda most, has: data.Ragged(
+        [rng.integers(2, 64, rng.integers(1, most)).tolist() if h else [] for h in has]
+    )
     every = np.ones(n)
-    return data.Tokens([rows(20, every), rows(20, every)], [rows(4, weight[0]), rows(30, weight[1])], weight, {})
+    return data.Tokens(
+        [rows(20, every), rows(20, every)], [rows(4, weight[0]), rows(30, weight[1])], weight, {}
+    )
 
 
 def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
     """Steps on a mesh; the losses, and the parameters at the end, on the host."""
     config = run_config.default_config()
-    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = name, 1e-2, clip
-    config.optimizer.eps = 1e-3  # with 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size
+    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = (
+        name,
+        1e-2,
+        clip,
+    )
+    config.optimizer.eps = (
+        1e-3  # with 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size
+    )
     count = int(np.prod(mesh_shape))
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]).reshape(mesh_shape), sharding.AXES)
     tx = optimizer.make_optimizer(config.optimizer, 10)
@@ -47,9 +57,17 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     params = model.init_params(student, jax.random.key(0)) if params is None else params
     shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
     state = jax.jit(init, out_shardings=shardings)(params)
-    batches = data.Batches(tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1])
-    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {2}  # a row of targets reads two of inputs
-    step = jax.jit(make_step(student, tx, 0), donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    batches = data.Batches(
+        tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1]
+    )
+    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {
+        2
+    }  # a row of targets reads two of inputs
+    step = jax.jit(
+        make_step(student, tx, 0),
+        donate_argnums=0,
+        out_shardings=(shardings, NamedSharding(mesh, P())),
+    )
     losses = []
     for i in range(steps):
         batch = batches(i)
@@ -105,21 +123,57 @@ def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     config = run_config.default_config()
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4, 1), sharding.AXES)
     tx = optimizer.make_optimizer(config.optimizer, 10)
-    state = jax.eval_shape(functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(STUDENT))
+    state = jax.eval_shape(
+        functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(STUDENT)
+    )
     shardings = sharding.state_shardings(state, mesh)
-    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
+    state = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+    )
     put = NamedSharding(mesh, sharding.BATCH)
-    batch = {name: jax.ShapeDtypeStruct((1, 128 if name.startswith("input") else 64, 32), np.float32 if name == "weight" else np.int32, sharding=put) for name in
-             ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term", "weight")}
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (1, 128 if name.startswith("input") else 64, 32),
+            np.float32 if name == "weight" else np.int32,
+            sharding=put,
+        )
+        for name in (
+            "inputs",
+            "input_segments",
+            "targets",
+            "target_segments",
+            "target_inputs",
+            "term",
+            "weight",
+        )
+    }
     batch["scale"] = jax.ShapeDtypeStruct((2,), np.float32)
     with jax.set_mesh(mesh):
-        text = jax.jit(make_step(STUDENT, tx, 0), out_shardings=(shardings, NamedSharding(mesh, P()))).lower(state, batch).compile().as_text()
-    inside = [line for line in text.splitlines() if "while/body" in line and re.search(r" all-(gather|reduce|to-all)(-start)?\(", line)]
-    moved = [int(np.prod([int(d) for d in dims.split(",") if d])) for line in inside
-             for dims in re.findall(r"f32\[([\d,]*)\]", re.search(r"= (.*?) all-", line).group(1))]
+        text = (
+            jax.jit(make_step(STUDENT, tx, 0), out_shardings=(shardings, NamedSharding(mesh, P())))
+            .lower(state, batch)
+            .compile()
+            .as_text()
+        )
+    inside = [
+        line
+        for line in text.splitlines()
+        if "while/body" in line and re.search(r" all-(gather|reduce|to-all)(-start)?\(", line)
+    ]
+    moved = [
+        int(np.prod([int(d) for d in dims.split(",") if d]))
+        for line in inside
+        for dims in re.findall(r"f32\[([\d,]*)\]", re.search(r"= (.*?) all-", line).group(1))
+    ]
     gathered = sum(" all-gather" in line for line in inside)
-    kernels = {int(np.prod(x.shape[1:])) for x in jax.tree.leaves(model.param_shapes(STUDENT)) if len(x.shape) == 3}
-    assert max(moved) <= max(kernels) and gathered >= 2 * 18  # seven kernels an encoder layer, eleven a decoder layer, twice
+    kernels = {
+        int(np.prod(x.shape[1:]))
+        for x in jax.tree.leaves(model.param_shapes(STUDENT))
+        if len(x.shape) == 3
+    }
+    assert (
+        max(moved) <= max(kernels) and gathered >= 2 * 18
+    )  # seven kernels an encoder layer, eleven a decoder layer, twice
 
 
 def test_the_same_seed_gives_the_same_bits():
@@ -131,7 +185,9 @@ def test_the_same_seed_gives_the_same_bits():
 
 def test_lora_trains_alone():
     student = dataclasses.replace(STUDENT, lora_rank=4, lora_targets=("q", "v", "wo"))
-    params = lora.add_lora(student, model.init_params(STUDENT, jax.random.key(0)), jax.random.key(1))
+    params = lora.add_lora(
+        student, model.init_params(STUDENT, jax.random.key(0)), jax.random.key(1)
+    )
     before = traverse_util.flatten_dict(jax.tree.map(np.asarray, params), sep="/")
     losses, after, _ = run(student, steps=6, params=params)
     after = traverse_util.flatten_dict(after, sep="/")
@@ -148,13 +204,19 @@ EXPECTED = {
     **{f"{stack}/relative_bias": P() for stack in ("encoder", "decoder")},
     **{f"{stack}/final_norm/scale": P() for stack in ("encoder", "decoder")},
 }
-for stack, blocks in (("encoder", ("self_attention",)), ("decoder", ("self_attention", "cross_attention"))):
+for stack, blocks in (
+    ("encoder", ("self_attention",)),
+    ("decoder", ("self_attention", "cross_attention")),
+):
     for block in (*blocks, "feed_forward"):
         EXPECTED[f"{stack}/layers/{block}_norm/scale"] = P()
     for block in blocks:
         EXPECTED |= {f"{stack}/layers/{block}/{n}/kernel": P(None, "fsdp", "tensor") for n in "qkv"}
         EXPECTED[f"{stack}/layers/{block}/o/kernel"] = P(None, "tensor", "fsdp")
-    EXPECTED |= {f"{stack}/layers/feed_forward/{n}/kernel": P(None, "fsdp", "tensor") for n in ("wi_0", "wi_1")}
+    EXPECTED |= {
+        f"{stack}/layers/feed_forward/{n}/kernel": P(None, "fsdp", "tensor")
+        for n in ("wi_0", "wi_1")
+    }
     EXPECTED[f"{stack}/layers/feed_forward/wo/kernel"] = P(None, "tensor", "fsdp")
 
 
@@ -166,7 +228,9 @@ def test_every_leafs_spec():
 def test_moments_are_sharded_as_their_parameters():
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(1, 4, 2), sharding.AXES)
     tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
-    state = jax.eval_shape(lambda: init_state(model.init_params(STUDENT, jax.random.key(0)), tx, False))
+    state = jax.eval_shape(
+        lambda: init_state(model.init_params(STUDENT, jax.random.key(0)), tx, False)
+    )
     found = sharding.state_shardings(state, mesh)
     params = traverse_util.flatten_dict(found["params"], sep="/")
     moments = [s for s in jax.tree.leaves(found["opt_state"]) if s.spec != P()]
@@ -181,10 +245,16 @@ def test_an_unknown_leaf_and_an_indivisible_one_are_refused():
         sharding.state_shardings({"params": model.param_shapes(STUDENT)}, mesh)
 
 
-@pytest.mark.parametrize("shape, words", [
-    ((3, 1, 1), "does not fit 8 device"), ((-1, 3, 1), "does not fit 8 device"), ((-1, -1, 1), "unknown mesh shape"),
-    ((0, 1, 1), "unknown mesh shape"), ((2, 2, 1), "the product must be 8"),
-])
+@pytest.mark.parametrize(
+    "shape, words",
+    [
+        ((3, 1, 1), "does not fit 8 device"),
+        ((-1, 3, 1), "does not fit 8 device"),
+        ((-1, -1, 1), "unknown mesh shape"),
+        ((0, 1, 1), "unknown mesh shape"),
+        ((2, 2, 1), "the product must be 8"),
+    ],
+)
 def test_mesh_shapes_that_do_not_fit(shape, words):
     with pytest.raises(UserError, match=words):
         sharding.make_mesh(ml_collections.ConfigDict(dict(zip(sharding.AXES, shape))))

@@ -1,6 +1,7 @@
 """Ten steps beside the reference's way in PyTorch: three forward passes, their losses summed with γ, α and β.
 
-Real FLAN-T5-small-architecture weights, the real tokenizer, the released OBQA corpus; dropout off, float32.
+Real FLAN-T5-small-architecture weights, the real tokenizer, the released OBQA corpus; dropout off,
+float32.
 """
 
 import functools
@@ -33,12 +34,24 @@ def reference_losses(directory, tokenizer, rows_by_step) -> list[float]:
     for rows in rows_by_step:
         loss = 0
         for term, weight in WEIGHTS.items():
-            texts = [PREFIX[term] + row.question.question + "\nAnswer Choices:" + "".join(
-                f"\n({letter}) {choice}" for letter, choice in zip(string.ascii_lowercase, row.question.choices))
-                for row in rows]
-            targets = [row.question.answer if term == "answer" else row.rationales[term].text for row in rows]
+            texts = [
+                PREFIX[term]
+                + row.question.question
+                + "\nAnswer Choices:"
+                + "".join(
+                    f"\n({letter}) {choice}"
+                    for letter, choice in zip(string.ascii_lowercase, row.question.choices)
+                )
+                for row in rows
+            ]
+            targets = [
+                row.question.answer if term == "answer" else row.rationales[term].text
+                for row in rows
+            ]
             encoded = tokenizer(texts, padding=True, return_tensors="pt")
-            labels = tokenizer(targets, padding=True, truncation=True, max_length=256, return_tensors="pt").input_ids
+            labels = tokenizer(
+                targets, padding=True, truncation=True, max_length=256, return_tensors="pt"
+            ).input_ids
             labels[labels == 0] = -100
             loss = loss + weight * model(**encoded, labels=labels).loss
         tuned.zero_grad()
@@ -51,10 +64,18 @@ def reference_losses(directory, tokenizer, rows_by_step) -> list[float]:
 
 def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path):
     import_released(released, "obqa", tmp_path / "corpus")
-    # An empty rationale trains the reference's end of sequence, and nothing here; the shortest rows, to be quick.
-    rows = [r for r in Corpus(tmp_path / "corpus").rows("train") if len([x for x in r.rationales.values() if x.text]) == 2]
-    rows = sorted(rows, key=lambda r: len(r.question.question) + max(len(x.text) for x in r.rationales.values()))
-    rows = rows[:STEPS * BATCH]
+    # An empty rationale trains the reference's end of sequence, and nothing here; the shortest
+    # rows, to be quick.
+    rows = [
+        r
+        for r in Corpus(tmp_path / "corpus").rows("train")
+        if len([x for x in r.rationales.values() if x.text]) == 2
+    ]
+    rows = sorted(
+        rows,
+        key=lambda r: len(r.question.question) + max(len(x.text) for x in r.rationales.values()),
+    )
+    rows = rows[: STEPS * BATCH]
     tokenizer = transformers.AutoTokenizer.from_pretrained(flan_t5_small)
     config = run_config.default_config()
     config.objective.teachers = run_config.teacher_weights("flan-t5-xl:0.5+llama-2-7b-chat:2")
@@ -75,4 +96,6 @@ def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path):
         state, out = step(state, batch)
         ours.append(float(out["loss"]))
         rows_by_step.append([rows[q] for q in batches.planned(i).index])
-    np.testing.assert_allclose(ours, reference_losses(flan_t5_small, tokenizer, rows_by_step), rtol=1e-4)
+    np.testing.assert_allclose(
+        ours, reference_losses(flan_t5_small, tokenizer, rows_by_step), rtol=1e-4
+    )

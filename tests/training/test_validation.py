@@ -28,7 +28,9 @@ def resolved(teachers: tuple[str, ...], **changes) -> ml_collections.ConfigDict:
 
 
 def validation(rows: list[Row], config) -> Validation:
-    return Validation(rows, inputs.load_tokenizer("byte"), config, STUDENT, sharding.make_mesh(config.mesh))
+    return Validation(
+        rows, inputs.load_tokenizer("byte"), config, STUDENT, sharding.make_mesh(config.mesh)
+    )
 
 
 def by_hand(params: dict, rows: list[Row], config) -> dict[str, float]:
@@ -64,8 +66,10 @@ def test_losses_are_each_terms_mean_over_all_tokens(things_corpus):
 
 def test_a_term_without_any_held_out_rationale_has_no_loss():
     rows = [
-        Row(Question(f"q{i}", "things", "validation", "", f"what is {i}?", ("one", "two"), "two"),
-            {"a": Rationale("because", "a")} if i else {"a": Rationale("dropped", "a", weight=0.0)})
+        Row(
+            Question(f"q{i}", "things", "validation", "", f"what is {i}?", ("one", "two"), "two"),
+            {"a": Rationale("because", "a")} if i else {"a": Rationale("dropped", "a", weight=0.0)},
+        )
         for i in range(3)
     ]
     params = model.init_params(STUDENT, jax.random.key(0))
@@ -81,7 +85,13 @@ def test_questions_with_unknown_words_are_counted():
     config = resolved(())
     config.student.name, config.student.tokenizer = "word-tiny", "words"
     tokenizer = loop.make_tokenizer(config, (), [known])
-    found = Validation([known, other], tokenizer, config, student_config("word-tiny"), sharding.make_mesh(config.mesh))
+    found = Validation(
+        [known, other],
+        tokenizer,
+        config,
+        student_config("word-tiny"),
+        sharding.make_mesh(config.mesh),
+    )
     assert (found.count, found.unknown) == (2, 1)
 
 
@@ -101,4 +111,8 @@ def test_all_students_of_a_corpus_share_one_vocabulary(things_corpus):
 def test_a_large_vocabulary_makes_a_large_student():
     config = run_config.default_config()
     run_config.set_student(config, "word-tiny")
-    assert [loop.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [1024, 1024, 1152]
+    assert [loop.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [
+        1024,
+        1024,
+        1152,
+    ]

@@ -18,8 +18,9 @@ class Beside:
     Attributes:
       rationales: by teacher and question.
       sources: by teacher the directory that its column comes from.
-      told: of each corpus its source, fingerprint and teachers, its rows, how many of them were joined by content though
-        the id differs, and how many match no question. No path: equal corpora make equal corpora.
+      told: of each corpus its source, fingerprint and teachers, its rows, how many of them were
+        joined by content though the id differs, and how many match no question. No path: equal
+        corpora make equal corpora.
     """
 
     rationales: dict[str, dict[Slot, Rationale]]
@@ -27,7 +28,9 @@ class Beside:
     told: list[dict]
 
 
-def read_corpora(corpora: Sequence[str | os.PathLike], task: str, questions: Mapping[str, Sequence[Question]]) -> Beside:
+def read_corpora(
+    corpora: Sequence[str | os.PathLike], task: str, questions: Mapping[str, Sequence[Question]]
+) -> Beside:
     """Reads corpora and joins their rows: by split, id and content; where the id differs but nothing else of the split
     has the content, on both sides, by split and content.
 
@@ -46,17 +49,32 @@ def read_corpora(corpora: Sequence[str | os.PathLike], task: str, questions: Map
             for slot, found in _join(corpus, split, questions.get(split, ()), counts):
                 for teacher, rationale in found.items():
                     rationales[teacher][slot] = rationale
-        told.append({"source": corpus.manifest.source, "fingerprint": corpus.fingerprint, "teachers": sorted(corpus.teachers),
-                     "rows": counts["rows"], "rows joined by content alone": counts["by content"],
-                     "rows that match no question": counts["unmatched"]})
-    return Beside(rationales, dict(sources), sorted(told, key=lambda one: (one["fingerprint"], one["teachers"])))
+        told.append(
+            {
+                "source": corpus.manifest.source,
+                "fingerprint": corpus.fingerprint,
+                "teachers": sorted(corpus.teachers),
+                "rows": counts["rows"],
+                "rows joined by content alone": counts["by content"],
+                "rows that match no question": counts["unmatched"],
+            }
+        )
+    return Beside(
+        rationales,
+        dict(sources),
+        sorted(told, key=lambda one: (one["fingerprint"], one["teachers"])),
+    )
 
 
-def _join(corpus: Corpus, split: str, questions: Sequence[Question],
-          counts: collections.Counter) -> list[tuple[Slot, dict[str, Rationale]]]:
+def _join(
+    corpus: Corpus, split: str, questions: Sequence[Question], counts: collections.Counter
+) -> list[tuple[Slot, dict[str, Rationale]]]:
     rows = [(row, slot_of(row.question)) for row in corpus.rows(split)]
     known = {slot_of(question) for question in questions}
-    theirs, ours = collections.Counter(key for _, (_, _, key) in rows), collections.defaultdict(list)
+    theirs, ours = (
+        collections.Counter(key for _, (_, _, key) in rows),
+        collections.defaultdict(list),
+    )
     for slot in known:
         ours[slot[2]].append(slot)
     joined = []

@@ -2,13 +2,14 @@
 
     id, task, context, question, answer    text
     choices                                texts
-    rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling, forced, finish_reason,
-                                           tokens, weight, vote_share, flags
+    rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling,
+                                           forced, finish_reason, tokens, weight, vote_share, flags
 
-A teacher's column is there in every row; `present` is false where it wrote nothing, which is not the same as a
-rationale that is empty. `weight` and `vote_share` are kept in single precision.
-Only the protocol buffer of `tensorflow_datasets` is used, not its `serialize_example` and `deserialize_example_np`:
-they need about six times as long, and the bytes of the first change from process to process.
+A teacher's column is there in every row; `present` is false where it wrote nothing, which is not
+the same as a rationale that is empty. `weight` and `vote_share` are kept in single precision.
+Only the protocol buffer of `tensorflow_datasets` is used, not its `serialize_example` and
+`deserialize_example_np`: they need about six times as long, and the bytes of the first change from
+process to process.
 """
 
 import struct
@@ -33,12 +34,21 @@ def features(teachers: Sequence[str]):
     from tensorflow_datasets import features as tfds
 
     column = {name: tfds.Text() for name in TEXTS} | {
-        "present": np.bool_, "forced": np.bool_, "tokens": np.int64, "weight": np.float32, "vote_share": np.float32,
+        "present": np.bool_,
+        "forced": np.bool_,
+        "tokens": np.int64,
+        "weight": np.float32,
+        "vote_share": np.float32,
         "flags": tfds.Sequence(tfds.Text()),
     }
     texts = {name: tfds.Text() for name in QUESTION_TEXTS}
     return tfds.FeaturesDict(
-        texts | {"choices": tfds.Sequence(tfds.Text()), "rationales": {teacher: column for teacher in teachers}})
+        texts
+        | {
+            "choices": tfds.Sequence(tfds.Text()),
+            "rationales": {teacher: column for teacher in teachers},
+        }
+    )
 
 
 def encode(row: Row, teachers: Sequence[str]) -> bytes:
@@ -48,7 +58,9 @@ def encode(row: Row, teachers: Sequence[str]) -> bytes:
       UserError: a text is not valid Unicode (it holds half of a surrogate pair).
     """
     example = tf_example_pb2.Example()
-    fields = example.features.feature  # filling it in place is three times as fast as building it from Feature objects
+    fields = (
+        example.features.feature
+    )  # filling it in place is three times as fast as building it from Feature objects
     question = row.question
     try:
         for name in QUESTION_TEXTS:
@@ -57,8 +69,10 @@ def encode(row: Row, teachers: Sequence[str]) -> bytes:
         for teacher in teachers:
             _put_rationale(fields, f"rationales/{teacher}/", row.rationales.get(teacher))
     except UnicodeEncodeError:
-        raise UserError(f"question '{question.id}' of {question.task} {question.split}, or a rationale of it, "
-                        f"holds half of a surrogate pair; write it as valid UTF-8") from None
+        raise UserError(
+            f"question '{question.id}' of {question.task} {question.split}, or a rationale of it, "
+            f"holds half of a surrogate pair; write it as valid UTF-8"
+        ) from None
     return example.SerializeToString(deterministic=True)
 
 
@@ -92,8 +106,14 @@ def decode(payload: bytes, split: str, teachers: Sequence[str]) -> Row:
         choices = tuple(choice.decode() for choice in fields["choices"].bytes_list.value)
         question = Question(split=split, choices=choices, **texts)
         columns = ((teacher, f"rationales/{teacher}/") for teacher in teachers)
-        return Row(question, {teacher: _decode_rationale(fields, column, teacher) for teacher, column in columns
-                              if fields[column + "present"].int64_list.value[0]})
+        return Row(
+            question,
+            {
+                teacher: _decode_rationale(fields, column, teacher)
+                for teacher, column in columns
+                if fields[column + "present"].int64_list.value[0]
+            },
+        )
     except (DecodeError, IndexError) as error:
         raise ValueError(f"not a row of a corpus: {error}") from None
 
@@ -107,4 +127,5 @@ def _decode_rationale(fields: Any, column: str, teacher: str) -> Rationale:
         weight=fields[column + "weight"].float_list.value[0],
         vote_share=fields[column + "vote_share"].float_list.value[0],
         flags=tuple(flag.decode() for flag in fields[column + "flags"].bytes_list.value),
-        **texts)
+        **texts,
+    )

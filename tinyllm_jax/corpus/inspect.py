@@ -29,13 +29,25 @@ def inspect(directory: str | os.PathLike, as_json: bool = False, sample: int = 2
     report = corpus.manifest.report | statistics.statistics(rows, corpus.teachers)
     shown = {split: part[:sample] for split, part in rows.items()}
     if as_json:
-        return json.dumps({
-            "task": corpus.task, "source": corpus.manifest.source, "fingerprint": corpus.fingerprint,
-            "teachers": corpus.manifest.teachers, "report": report,
-            "sample": {split: [dataclasses.asdict(row) for row in part] for split, part in shown.items()},
-        }, indent=1, ensure_ascii=False)
+        return json.dumps(
+            {
+                "task": corpus.task,
+                "source": corpus.manifest.source,
+                "fingerprint": corpus.fingerprint,
+                "teachers": corpus.manifest.teachers,
+                "report": report,
+                "sample": {
+                    split: [dataclasses.asdict(row) for row in part]
+                    for split, part in shown.items()
+                },
+            },
+            indent=1,
+            ensure_ascii=False,
+        )
     head = f"{directory}: corpus of task {corpus.task}, from {corpus.manifest.source}\nfingerprint {corpus.fingerprint}"
-    return "\n\n".join([head, format_report(report), *(_show(row) for part in shown.values() for row in part)])
+    return "\n\n".join(
+        [head, format_report(report), *(_show(row) for part in shown.values() for row in part)]
+    )
 
 
 def _show(row: Row) -> str:
@@ -43,14 +55,22 @@ def _show(row: Row) -> str:
     lines = [f"── {question.split} {question.id} " + "─" * 40]
     lines += [_wrap(question.context)] if question.context else []
     lines.append(_wrap(question.question))
-    lines += [f"  ({chr(ord('a') + index)}) {choice}{'  ← gold' if choice == question.answer else ''}"
-              for index, choice in enumerate(question.choices)]
+    lines += [
+        f"  ({chr(ord('a') + index)}) {choice}{'  ← gold' if choice == question.answer else ''}"
+        for index, choice in enumerate(question.choices)
+    ]
     for teacher, rationale in row.rationales.items():
         flags = f"  [{', '.join(rationale.flags)}]" if rationale.flags else ""
-        lines += [f"{teacher}, weight {rationale.weight:g}{flags}", _wrap(rationale.text or "(empty)", indent="  | ")]
+        lines += [
+            f"{teacher}, weight {rationale.weight:g}{flags}",
+            _wrap(rationale.text or "(empty)", indent="  | "),
+        ]
     return "\n".join(lines)
 
 
 def _wrap(text: str, indent: str = "") -> str:
-    return "\n".join(wrapped for line in text.splitlines()
-                     for wrapped in textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent))
+    return "\n".join(
+        wrapped
+        for line in text.splitlines()
+        for wrapped in textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    )

@@ -1,7 +1,7 @@
 """One row of a rationale log: a generation that finished or failed, with everything that a corpus records of it.
 
-Teachers write these rows, `corpus build` reads them; both know them only by this file. A row is one TFRecord payload
-(`corpus/tfrecord.py`) holding canonical JSON: sorted keys, no spaces, UTF-8.
+Teachers write these rows, `corpus build` reads them; both know them only by this file. A row is one
+TFRecord payload (`corpus/tfrecord.py`) holding canonical JSON: sorted keys, no spaces, UTF-8.
 """
 
 import dataclasses
@@ -24,18 +24,23 @@ class LogRow:
       question_key: `Question.key`, the hash of the question's content.
       teacher: the teacher's name, a column of the corpus.
       model, revision: the model that wrote it and its revision ("" when it has none).
-      prompt_hash: sha256 of the prompt *template* and its in-context examples (the key covers the whole prompt text).
+      prompt_hash: sha256 of the prompt *template* and its in-context examples (the key covers the
+        whole prompt text).
       sampling: the sampling parameters as JSON with sorted keys.
       seed: the seed of the in-context examples and of the sampling.
       forced: whether the teacher was shown the gold answer.
       sample: which of the samples of this question it is, from 0.
       text: the rationale; of an unforced row the rationale with the answer that it ends in.
       finish_reason: "stop", "length" or "unknown".
-      prompt_tokens, tokens: tokens read and written, by the teacher's own tokenizer (-1 when it has none).
-      mean_logprob: the mean log-probability (natural) of the tokens written; None where the engine gives none.
+      prompt_tokens, tokens: tokens read and written, by the teacher's own tokenizer (-1 when it has
+        none).
+      mean_logprob: the mean log-probability (natural) of the tokens written; None where the engine
+        gives none.
       context_cut: words of the question's context that were cut off to fit the model's window.
-      seconds: the time since the previous row was finished, so that a log's rows add up to the time spent.
-      error: why there is no rationale; "" when there is one. A log may hold a failed row and later a good one of its key.
+      seconds: the time since the previous row was finished, so that a log's rows add up to the time
+        spent.
+      error: why there is no rationale; "" when there is one. A log may hold a failed row and later
+        a good one of its key.
     """
 
     key: str
@@ -74,8 +79,10 @@ class LogRow:
         for field in dataclasses.fields(cls):
             allowed = typing.get_args(field.type) or (field.type,)
             if type(getattr(row, field.name)) not in allowed:
-                raise UserError(f"not a row of a rationale log: '{field.name}' should be {allowed[0].__name__}, "
-                                f"is {getattr(row, field.name)!r}")
+                raise UserError(
+                    f"not a row of a rationale log: '{field.name}' should be {allowed[0].__name__}, "
+                    f"is {getattr(row, field.name)!r}"
+                )
         return row
 
 
@@ -84,11 +91,19 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def row_key(question: Question, teacher: str, model: str, prompt: str, sampling: str, seed: int, sample: int = 0) -> str:
+def row_key(
+    question: Question,
+    teacher: str,
+    model: str,
+    prompt: str,
+    sampling: str,
+    seed: int,
+    sample: int = 0,
+) -> str:
     """The identity of a generation: sha256 of all that decides its text.
 
-    The question's id and split are part of it beside its content, so that a question that occurs twice in a dataset
-    has two rows.
+    The question's id and split are part of it beside its content, so that a question that occurs
+    twice in a dataset has two rows.
 
     Args:
       question, teacher, sampling, seed, sample: as in `LogRow`.
@@ -96,5 +111,15 @@ def row_key(question: Question, teacher: str, model: str, prompt: str, sampling:
       prompt: the whole prompt, before any context is cut.
     """
     prompt_sha = hashlib.sha256(prompt.encode()).hexdigest()
-    parts = [question.key, question.id, question.split, teacher, model, prompt_sha, sampling, seed, sample]
+    parts = [
+        question.key,
+        question.id,
+        question.split,
+        teacher,
+        model,
+        prompt_sha,
+        sampling,
+        seed,
+        sample,
+    ]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()

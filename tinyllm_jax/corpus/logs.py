@@ -17,8 +17,14 @@ Slot = tuple[str, str, str]  # a question's split, id and key
 Placed = tuple[LogRow, Path]  # a row and the log that it stands in
 
 SHOWN = 4  # settings that an error names
-COUNTS = ("rows", "rows of an unknown or changed question", "rows logged twice", "failed rows", "failed, never made good",
-          "bytes of a torn last row")
+COUNTS = (
+    "rows",
+    "rows of an unknown or changed question",
+    "rows logged twice",
+    "failed rows",
+    "failed, never made good",
+    "bytes of a torn last row",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Logged:
     """What the logs hold about the questions of a build.
 
     Attributes:
-      rows: by teacher and question the good rows, unforced ones first, each kind in the order of their samples.
+      rows: by teacher and question the good rows, unforced ones first, each kind in the order of
+        their samples.
       sources: by teacher one of its logs.
       counts: the rows read and those left out, by `COUNTS`.
     """
@@ -50,8 +57,8 @@ def read_logs(logs: Sequence[str | os.PathLike], task: str, known: Container[Slo
       known: the questions; rows of others are counted and left out.
 
     Raises:
-      UserError: a log is unreadable, damaged or of another task; a teacher's rows were made with different settings; or
-        there are rows, and all of them failed.
+      UserError: a log is unreadable, damaged or of another task; a teacher's rows were made with
+        different settings; or there are rows, and all of them failed.
     """
     counts = collections.Counter(dict.fromkeys(COUNTS, 0))
     good: dict[str, Placed] = {}
@@ -68,10 +75,15 @@ def read_logs(logs: Sequence[str | os.PathLike], task: str, known: Container[Slo
                 pairs = (row, log), good.get(row.key, (row, log))
                 good[row.key] = min(pairs, key=lambda pair: (pair[0].to_bytes(), pair[1]))
     if failed and not good:
-        raise UserError(f"all {len(failed)} rows of {', '.join(map(str, logs))} failed, one with: {min(failed.values())}; run "
-                        f"'tinyllm teach' again")
+        raise UserError(
+            f"all {len(failed)} rows of {', '.join(map(str, logs))} failed, one with: {min(failed.values())}; run "
+            f"'tinyllm teach' again"
+        )
     counts["failed, never made good"] = len(failed.keys() - good.keys())
-    sources = {row.teacher: str(log) for row, log in sorted(good.values(), key=lambda pair: pair[1], reverse=True)}
+    sources = {
+        row.teacher: str(log)
+        for row, log in sorted(good.values(), key=lambda pair: pair[1], reverse=True)
+    }
     return Logged(_by_teacher(good.values()), sources, dict(counts))
 
 
@@ -86,8 +98,10 @@ def _read_log(log: Path, task: str, counts: collections.Counter) -> list[LogRow]
         except UserError as error:
             raise UserError(f"{log}: record {len(rows)}: {error}") from None
         if rows[-1].task != task:
-            raise UserError(f"{log}: record {len(rows) - 1} is of task '{rows[-1].task}', not of '{task}'; give the logs of "
-                            f"one task")
+            raise UserError(
+                f"{log}: record {len(rows) - 1} is of task '{rows[-1].task}', not of '{task}'; give the logs of "
+                f"one task"
+            )
     return rows
 
 
@@ -98,7 +112,9 @@ def _by_teacher(good: Iterable[Placed]) -> dict[str, dict[Slot, list[LogRow]]]:
     for teacher, placed in teachers.items():
         _check_one_setting(teacher, placed, _setting)
         for forced in (True, False):
-            _check_one_setting(teacher, [pair for pair in placed if pair[0].forced == forced], _prompt)
+            _check_one_setting(
+                teacher, [pair for pair in placed if pair[0].forced == forced], _prompt
+            )
     return {teacher: _by_question(placed) for teacher, placed in sorted(teachers.items())}
 
 
@@ -109,9 +125,11 @@ def _by_question(placed: Sequence[Placed]) -> dict[Slot, list[LogRow]]:
         slot = (row.split, row.question_id, row.question_key)
         other, other_log = seen.setdefault((slot, row.forced, row.sample), (row, log))
         if other is not row:
-            raise UserError(f"two different rationales of {row.teacher} for question '{row.question_id}' of {row.split}: "
-                            f"{other_log} (key {other.key[:12]}) and {log} (key {row.key[:12]}); leave one log out, or give "
-                            f"the teachers different names")
+            raise UserError(
+                f"two different rationales of {row.teacher} for question '{row.question_id}' of {row.split}: "
+                f"{other_log} (key {other.key[:12]}) and {log} (key {row.key[:12]}); leave one log out, or give "
+                f"the teachers different names"
+            )
         questions[slot].append(row)
     return dict(questions)
 
@@ -132,7 +150,9 @@ def _parameters(sampling: str) -> dict:
         return {"sampling": sampling}
 
 
-def _check_one_setting(teacher: str, placed: Sequence[Placed], setting: Callable[[LogRow], dict]) -> None:
+def _check_one_setting(
+    teacher: str, placed: Sequence[Placed], setting: Callable[[LogRow], dict]
+) -> None:
     """Raises `UserError` where the rows have more than one setting: a mix is never made silently."""
     found: dict[str, list[Placed]] = collections.defaultdict(list)
     for row, log in placed:
@@ -140,13 +160,21 @@ def _check_one_setting(teacher: str, placed: Sequence[Placed], setting: Callable
     if len(found) < 2:
         return
     settings = [json.loads(text) for text in found]
-    names = [name for name in dict.fromkeys(itertools.chain(*settings))
-             if any(other.get(name) != settings[0].get(name) for other in settings)]
-    told = sorted(f"{_logs(pairs)} ({', '.join(f'{name} {_short(one.get(name))}' for name in names)}: {len(pairs):,} "
-                  f"row{'s' * (len(pairs) > 1)})" for one, pairs in zip(settings, found.values()))
+    names = [
+        name
+        for name in dict.fromkeys(itertools.chain(*settings))
+        if any(other.get(name) != settings[0].get(name) for other in settings)
+    ]
+    told = sorted(
+        f"{_logs(pairs)} ({', '.join(f'{name} {_short(one.get(name))}' for name in names)}: {len(pairs):,} "
+        f"row{'s' * (len(pairs) > 1)})"
+        for one, pairs in zip(settings, found.values())
+    )
     more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    raise UserError(f"the rows of teacher '{teacher}' were not all made in one way: {' and '.join(told[:SHOWN])}{more}; give "
-                    f"the logs of one way with --log, or give the teacher another name when you change it")
+    raise UserError(
+        f"the rows of teacher '{teacher}' were not all made in one way: {' and '.join(told[:SHOWN])}{more}; give "
+        f"the logs of one way with --log, or give the teacher another name when you change it"
+    )
 
 
 def _logs(pairs: Sequence[Placed]) -> str:
@@ -155,5 +183,11 @@ def _logs(pairs: Sequence[Placed]) -> str:
 
 
 def _short(value) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = (
+        "none"
+        if value is None
+        else value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False)
+    )
     return text if len(text) <= 40 else f"{text[:12]}…"

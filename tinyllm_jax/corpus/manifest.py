@@ -1,7 +1,8 @@
 """`manifest.json`: what a corpus holds, and the hash of every other file in its directory.
 
-The file is the one canonical spelling of its content plus that content's own sha256, so that a change of any byte, its
-white space included, is noticed. It holds no time, path or host: equal corpora have equal manifests.
+The file is the one canonical spelling of its content plus that content's own sha256, so that a
+change of any byte, its white space included, is noticed. It holds no time, path or host: equal
+corpora have equal manifests.
 """
 
 import dataclasses
@@ -33,8 +34,8 @@ class Manifest:
     Attributes:
       task: the task of its questions.
       source: where it comes from, in a few words.
-      teachers: per teacher, in the order of the columns, each distinct provenance (model, revision, prompt_hash,
-        sampling, forced) with its number of rows.
+      teachers: per teacher, in the order of the columns, each distinct provenance (model, revision,
+        prompt_hash, sampling, forced) with its number of rows.
       splits: per split its shards; an empty split has none.
       files: sha256 of each other JSON file in the directory, by name.
       fingerprint: sha256 of questions, rationales and weights, in their order: what training sees.
@@ -68,22 +69,32 @@ def load(directory: Path | str) -> Manifest:
     """Reads and checks the manifest of a corpus.
 
     Raises:
-      UserError: there is no such directory, it is not a corpus or one of another version, or the manifest is damaged.
+      UserError: there is no such directory, it is not a corpus or one of another version, or the
+        manifest is damaged.
     """
     path = Path(directory) / NAME
     if not path.parent.is_dir():
-        raise UserError(f"no corpus at {directory}: no such directory; make one with 'tinyllm corpus import' or 'build'")
+        raise UserError(
+            f"no corpus at {directory}: no such directory; make one with 'tinyllm corpus import' or 'build'"
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{directory} is not a corpus: it has no {NAME}; make one with 'tinyllm corpus import' or "
-                        f"'build'") from None
+        raise UserError(
+            f"{directory} is not a corpus: it has no {NAME}; make one with 'tinyllm corpus import' or "
+            f"'build'"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     content = _checked(path, data)
     if content.pop("format") != FORMAT:
-        raise UserError(f"{path} is not of format {FORMAT}, which this program reads; make the corpus again")
-    shards = {split: [Shard(**shard) for shard in shards] for split, shards in content.pop("splits").items()}
+        raise UserError(
+            f"{path} is not of format {FORMAT}, which this program reads; make the corpus again"
+        )
+    shards = {
+        split: [Shard(**shard) for shard in shards]
+        for split, shards in content.pop("splits").items()
+    }
     return Manifest(splits=shards, **content)
 
 
@@ -96,5 +107,7 @@ def _checked(path: Path, data: bytes) -> dict[str, Any]:
             return content
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    raise UserError(f"damaged file {path}: its content does not match its own sha256; restore the corpus from a copy or "
-                    f"make it again")
+    raise UserError(
+        f"damaged file {path}: its content does not match its own sha256; restore the corpus from a copy or "
+        f"make it again"
+    )

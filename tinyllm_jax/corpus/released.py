@@ -1,9 +1,10 @@
 """Imports the rationale files that the TinyLLM authors released: `DIR/T/llm/{train,valid,test}_CoT_{0,1,…}.json`.
 
-A file is a JSON list of texts, each one FLAN-T5-xl's rationale, the answer that it states, the question again, and (not
-for every task) LLaMA-2's rationale, all in one string:
+A file is a JSON list of texts, each one FLAN-T5-xl's rationale, the answer that it states, the
+question again, and (not for every task) LLaMA-2's rationale, all in one string:
 
-    Sun is responsible for plants sprouting. Thus, the answer is (d) plants sprouting, blooming and wilting
+    Sun is responsible for plants sprouting. Thus, the answer is (d) plants sprouting, blooming and
+    wilting
 
     Q: The sun is responsible for
     Answer Choices:
@@ -11,11 +12,12 @@ for every task) LLaMA-2's rationale, all in one string:
     … llama rationale: Let's think step by step.
     If the sun is not there, …
 
-An entry belongs to the question whose text and choices stand in it, white space aside; its row number decides nothing.
-Repaired, and counted: the stated answer is cut off FLAN-T5's rationale, as in the authors' own code; "Let's think step by
-step." is cut off the front of LLaMA's and off the end of the question, because it is the end of the prompt; a rationale
-that is the text "nan", as a table's empty cell becomes, is missing. Everything else that is not as above is reported
-with its file and index.
+An entry belongs to the question whose text and choices stand in it, white space aside; its row
+number decides nothing.
+Repaired, and counted: the stated answer is cut off FLAN-T5's rationale, as in the authors' own
+code; "Let's think step by step." is cut off the front of LLaMA's and off the end of the question,
+because it is the end of the prompt; a rationale that is the text "nan", as a table's empty cell
+becomes, is missing. Everything else that is not as above is reported with its file and index.
 """
 
 import collections
@@ -85,41 +87,60 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     """
     store.check_free(out)
     tally = Tally()
-    rows = {split: _read_split(Path(directory), task, split, tally) for split in questions.FILE_SPLITS
-            if questions.path(directory, task, split).is_file()}
+    rows = {
+        split: _read_split(Path(directory), task, split, tally)
+        for split in questions.FILE_SPLITS
+        if questions.path(directory, task, split).is_file()
+    }
     if not rows:
         raise _no_questions(Path(directory), task)
     if not any(row.rationales for part in rows.values() for row in part):
-        raise UserError(f"no rationale of any question of task '{task}' in {Path(directory) / task / 'llm'}; the first thing "
-                        f"wrong is: {tally.problems[0]}")
-    report = statistics.statistics(rows, tuple(MODELS)) | {"repairs": dict(tally.repairs), "problems": tally.problems}
-    return store.write_corpus(out, task, tuple(MODELS), rows, report, "released files of the TinyLLM authors")
+        raise UserError(
+            f"no rationale of any question of task '{task}' in {Path(directory) / task / 'llm'}; the first thing "
+            f"wrong is: {tally.problems[0]}"
+        )
+    report = statistics.statistics(rows, tuple(MODELS)) | {
+        "repairs": dict(tally.repairs),
+        "problems": tally.problems,
+    }
+    return store.write_corpus(
+        out, task, tuple(MODELS), rows, report, "released files of the TinyLLM authors"
+    )
 
 
 def _no_questions(directory: Path, task: str) -> UserError:
     tasks = [path.parent.name for path in directory.glob("*/*_train.json")]
     if tasks and task not in tasks:
         return unknown(f"task in {directory}", task, tasks)
-    return UserError(f"no released questions of task '{task}': {questions.path(directory, task, 'train')} does not exist; "
-                     f"give the directory that holds {task}/")
+    return UserError(
+        f"no released questions of task '{task}': {questions.path(directory, task, 'train')} does not exist; "
+        f"give the directory that holds {task}/"
+    )
 
 
 def _read_split(directory: Path, task: str, split: str, tally: Tally) -> list[Row]:
     file = questions.path(directory, task, split)
     good, bad = questions.parse_rows(file, task, split)
-    tally.problems += [f"{file.relative_to(directory)}: row {index}: {wrong}" for index, wrong in bad]
+    tally.problems += [
+        f"{file.relative_to(directory)}: row {index}: {wrong}" for index, wrong in bad
+    ]
     found = _join(good, _texts(directory, task, split, tally), tally)
     for teacher in MODELS:
         if good and not any(teacher in rationales for rationales in found.values()):
-            tally.problems.append(f"{task} {split}: no rationale of {teacher} for any of {len(good)} questions")
+            tally.problems.append(
+                f"{task} {split}: no rationale of {teacher} for any of {len(good)} questions"
+            )
     return statistics.mark_duplicates([Row(question, found[index]) for index, question in good])
 
 
 def _texts(directory: Path, task: str, split: str, tally: Tally) -> Iterator[tuple[str, int, str]]:
     """Yields (where it stands, number of entries before it in the split, text) for each entry that is a text."""
     folder, stem = directory / task / "llm", f"{questions.FILE_SPLITS[split]}_CoT_"
-    numbers = sorted(int(path.stem.removeprefix(stem)) for path in folder.glob(f"{stem}*.json")
-                     if path.stem.removeprefix(stem).isdecimal())
+    numbers = sorted(
+        int(path.stem.removeprefix(stem))
+        for path in folder.glob(f"{stem}*.json")
+        if path.stem.removeprefix(stem).isdecimal()
+    )
     absent = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
     tally.problems += [f"{task}/llm/{stem}{number}.json: no such file" for number in absent]
     before = 0
@@ -149,8 +170,9 @@ def _load(path: Path, name: str, tally: Tally) -> list:
     return []
 
 
-def _join(good: Sequence[tuple[int, Question]], texts: Iterator[tuple[str, int, str]],
-          tally: Tally) -> dict[int, dict[str, Rationale]]:
+def _join(
+    good: Sequence[tuple[int, Question]], texts: Iterator[tuple[str, int, str]], tally: Tally
+) -> dict[int, dict[str, Rationale]]:
     """Each question's rationales, by the question's index in its file."""
     found = {index: {} for index, _ in good}
     owners = collections.defaultdict(list)
@@ -171,42 +193,59 @@ def _join(good: Sequence[tuple[int, Question]], texts: Iterator[tuple[str, int, 
         if index - position != shift:
             shift = index - position
             if shift:  # one line where a shift begins, not one for each entry that shares it
-                tally.problems.append(f"{where}: misaligned: from here entries belong {shift:+d} rows from where they stand; "
-                                      f"this one to row {index}; joined by content")
+                tally.problems.append(
+                    f"{where}: misaligned: from here entries belong {shift:+d} rows from where they stand; "
+                    f"this one to row {index}; joined by content"
+                )
         tally.repairs["rows joined across a misalignment"] += shift != 0
         taken.add(index)
         found[index] = _rationales(where, question, entry, tally)
     return found
 
 
-def _owner(candidates: list[tuple[int, Question]], entry: Entry, taken: set[int],
-           expected: int) -> tuple[int, Question] | str:
+def _owner(
+    candidates: list[tuple[int, Question]], entry: Entry, taken: set[int], expected: int
+) -> tuple[int, Question] | str:
     """The question that an entry belongs to, or why there is none.
 
-    Among equal questions any is right: the one at the expected row is taken, else the first without an entry.
+    Among equal questions any is right: the one at the expected row is taken, else the first without
+    an entry.
     """
     if len({question.answer for _, question in candidates}) > 1:
-        candidates = [(index, question) for index, question in candidates
-                      if (stated := _stated_choice(entry.stated, question)) is not None
-                      and question.choices[stated] == question.answer]
+        candidates = [
+            (index, question)
+            for index, question in candidates
+            if (stated := _stated_choice(entry.stated, question)) is not None
+            and question.choices[stated] == question.answer
+        ]
         if not candidates:
             return "ambiguous: its question occurs with several gold answers, and it states none of them"
     free = [candidate for candidate in candidates if candidate[0] not in taken]
     free.sort(key=lambda candidate: candidate[0] != expected)
-    return free[0] if free else f"a second entry for row {candidates[-1][0]} of the questions; the first was kept"
+    return (
+        free[0]
+        if free
+        else f"a second entry for row {candidates[-1][0]} of the questions; the first was kept"
+    )
 
 
 def _content(question: Question) -> str:
     """A question as an entry shows it, with single spaces."""
-    choices = (f"({chr(ord('a') + index)}) {choice}" for index, choice in enumerate(question.choices))
-    return " ".join(" ".join([question.context, question.question, "Answer Choices:", *choices]).split())
+    choices = (
+        f"({chr(ord('a') + index)}) {choice}" for index, choice in enumerate(question.choices)
+    )
+    return " ".join(
+        " ".join([question.context, question.question, "Answer Choices:", *choices]).split()
+    )
 
 
-def parse_entry(text: str, known: collections.abc.Container[str], longest: int, repairs: collections.Counter) -> Entry | str:
+def parse_entry(
+    text: str, known: collections.abc.Container[str], longest: int, repairs: collections.Counter
+) -> Entry | str:
     """Takes an entry apart around the question in it.
 
-    A rationale may itself hold a marker ("Q:", "llama rationale:"), so that every stretch between two markers is tried,
-    and the one that is a known question is the question.
+    A rationale may itself hold a marker ("Q:", "llama rationale:"), so that every stretch between
+    two markers is tried, and the one that is a known question is the question.
 
     Args:
       text: the entry.
@@ -223,20 +262,33 @@ def parse_entry(text: str, known: collections.abc.Container[str], longest: int, 
     for start in starts:
         for end, rest in ends:
             if 0 <= end - start.end() <= 2 * longest + 100:
-                block = text[start.end():end]
+                block = text[start.end() : end]
                 asked = _PROMPT_END.sub("", block)
                 if (content := " ".join(asked.split())) in known:
                     hits.append((start.start(), rest, content, asked != block))
     if not hits:
-        return "unmatched: the question in it is none of the split's" if starts else 'malformed: no "Q:" part'
+        return (
+            "unmatched: the question in it is none of the split's"
+            if starts
+            else 'malformed: no "Q:" part'
+        )
     if len(hits) > 1:
         return f"ambiguous: {len(hits)} parts of it are questions of the split"
     head_end, rest, content, prompt_end = hits[0]
     repairs["end of the prompt cut off the question"] += prompt_end
     head, *stated = text[:head_end].split(STATES)
-    wrong = "" if len(stated) == 1 else f'malformed: {len(stated)} times "{STATES}" before the question; no {T5} rationale read'
-    return Entry(content, None if wrong else head.strip(), "" if wrong else stated[0].strip(),
-                 None if rest is None else text[rest:].strip(), wrong)
+    wrong = (
+        ""
+        if len(stated) == 1
+        else f'malformed: {len(stated)} times "{STATES}" before the question; no {T5} rationale read'
+    )
+    return Entry(
+        content,
+        None if wrong else head.strip(),
+        "" if wrong else stated[0].strip(),
+        None if rest is None else text[rest:].strip(),
+        wrong,
+    )
 
 
 def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> dict[str, Rationale]:
@@ -247,20 +299,26 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
         stated = _stated_choice(entry.stated, question)
         tally.repairs[f"stated answer cut off {T5}'s rationale"] += 1
         if stated is None:
-            tally.problems.append(f"{where}: the answer that {T5} states is none of the choices: {entry.stated[:60]!r}")
+            tally.problems.append(
+                f"{where}: the answer that {T5} states is none of the choices: {entry.stated[:60]!r}"
+            )
         rationales[T5] = _rationale(T5, entry.t5, question, stated)
     if entry.llama is not None:
         text = _without_opening(entry.llama)
         tally.repairs[f"end of the prompt cut off {LLAMA}'s rationale"] += text != entry.llama
         rationales[LLAMA] = _rationale(LLAMA, text, question, None)
-    written = {teacher: rationale for teacher, rationale in rationales.items() if rationale.text != "nan"}
+    written = {
+        teacher: rationale for teacher, rationale in rationales.items() if rationale.text != "nan"
+    }
     tally.repairs["'nan' taken for a missing rationale"] += len(rationales) - len(written)
     return written
 
 
 def _rationale(teacher: str, text: str, question: Question, stated: int | None) -> Rationale:
     flags = quality.flags_of(text, question, stated=stated)
-    return Rationale(text, teacher, model=MODELS[teacher], weight=policy.weight_of(flags), flags=flags)
+    return Rationale(
+        text, teacher, model=MODELS[teacher], weight=policy.weight_of(flags), flags=flags
+    )
 
 
 def _stated_choice(stated: str, question: Question) -> int | None:

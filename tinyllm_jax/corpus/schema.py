@@ -14,7 +14,8 @@ class Rationale:
 
     Attributes:
       text: the rationale.
-      teacher: the teacher's name, `[a-z0-9][a-z0-9._-]*`: a column of the corpus and a target of the student.
+      teacher: the teacher's name, `[a-z0-9][a-z0-9._-]*`: a column of the corpus and a target of
+        the student.
       model: the model that wrote it (a hub name or path; "" when not known).
       revision: the model's revision ("" when not known).
       prompt_hash: sha256 of the prompt template ("" when not known).
@@ -24,8 +25,8 @@ class Rationale:
       tokens: tokens that the teacher generated (-1 when not known).
       weight: the row's weight in the objective; 0 keeps it out of training.
       flags: quality flags, sorted, e.g. ("echo", "unterminated").
-      vote_share: the share of the teacher's unforced samples of the question that state the gold answer (-1 when it has
-        none).
+      vote_share: the share of the teacher's unforced samples of the question that state the gold
+        answer (-1 when it has none).
     """
 
     text: str

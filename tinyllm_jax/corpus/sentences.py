@@ -1,6 +1,7 @@
 """Where sentences end in what a model wrote: good enough to cut a text after its last full one.
 
-In doubt a sentence goes on: a cut that comes too early loses a sentence, one that comes too late leaves half of one.
+In doubt a sentence goes on: a cut that comes too early loses a sentence, one that comes too late
+leaves half of one.
 """
 
 import re
@@ -9,11 +10,19 @@ from collections.abc import Sequence
 _CLOSING = "\"'”’)\\]}*_`"
 _STOP = re.compile(rf"(?:\.+|[!?…]+)[{_CLOSING}]*(?=\s|$)|[。！？]+[{_CLOSING}]*")
 _ABBREVIATION = re.compile(  # never the last word of a sentence
-    r"(?<![\w.])(?:e\.g|i\.e|eg|ie|vs|cf|mr|mrs|ms|dr|prof|approx|ca|resp|viz|jr|sr|al|gen|gov|rev)\.$", re.I)
-_COUNTED = re.compile(r"(?<!\w)(?:no|nr|fig|figs|eq|vol|ch|pp?)\.$", re.I)  # goes on where a number follows
-_NUMBERS = re.compile(r"(?:^|\n|[.!?:;]\s)[\s*#>(-]*(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})\.$")  # "1." in front of what it numbers
+    r"(?<![\w.])(?:e\.g|i\.e|eg|ie|vs|cf|mr|mrs|ms|dr|prof|approx|ca|resp|viz|jr|sr|al|gen|gov|rev)\.$",
+    re.I,
+)
+_COUNTED = re.compile(
+    r"(?<!\w)(?:no|nr|fig|figs|eq|vol|ch|pp?)\.$", re.I
+)  # goes on where a number follows
+_NUMBERS = re.compile(
+    r"(?:^|\n|[.!?:;]\s)[\s*#>(-]*(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})\.$"
+)  # "1." in front of what it numbers
 _INITIAL = re.compile(r"(?<!\bis)(?<!\bbe)(?<!answer)(?<!option)(?<!choice)\s[A-Z]\.$")
-_MAYBE = re.compile(r"(?:(?<!\w)(?:etc|inc|ltd|co|[a-z]\.[a-z])\.|\.\.|…)$", re.I)  # a sentence's end or not: etc., p.m.
+_MAYBE = re.compile(
+    r"(?:(?<!\w)(?:etc|inc|ltd|co|[a-z]\.[a-z])\.|\.\.|…)$", re.I
+)  # a sentence's end or not: etc., p.m.
 _NEXT = re.compile(r"\s*(\S?)")
 _BACK = 24  # characters up to a full stop that tell what it is
 
@@ -26,7 +35,9 @@ def ends(text: str) -> list[int]:
 def split(text: str, ends: Sequence[int]) -> list[str]:
     """The text cut at `ends` and at its line breaks."""
     cuts = [0, *ends, len(text)]
-    parts = (line.strip() for start, end in zip(cuts, cuts[1:]) for line in text[start:end].splitlines())
+    parts = (
+        line.strip() for start, end in zip(cuts, cuts[1:]) for line in text[start:end].splitlines()
+    )
     return [part for part in parts if part]
 
 
@@ -35,7 +46,7 @@ def _is_end(text: str, match: re.Match) -> bool:
     if mark[-1] not in ".…":
         return True
     stop = match.start() + len(mark)
-    before = text[max(0, stop - _BACK):stop]
+    before = text[max(0, stop - _BACK) : stop]
     following = _NEXT.match(text, match.end())[1]
     if _ABBREVIATION.search(before) or _NUMBERS.search(before):
         return False

@@ -1,8 +1,10 @@
 """TFRecord files without TensorFlow: framing, and reading with every checksum checked.
 
-A record is `length (uint64) | crc(length) | payload | crc(payload)`, little-endian, each crc a masked CRC-32C; a file
-is records end to end. Source: `tensorflow/core/lib/io/record_writer.h`. Corpora and rationale logs both use it.
-A file cut exactly between two records looks whole here: whoever reads must know how many records to expect.
+A record is `length (uint64) | crc(length) | payload | crc(payload)`, little-endian, each crc a
+masked CRC-32C; a file is records end to end. Source: `tensorflow/core/lib/io/record_writer.h`.
+Corpora and rationale logs both use it.
+A file cut exactly between two records looks whole here: whoever reads must know how many records to
+expect.
 """
 
 import os
@@ -46,25 +48,29 @@ def read_records(path: str | os.PathLike) -> Iterator[bytes]:
     """The payloads of a file, in order.
 
     Raises:
-      UserError: the file cannot be read, or a record is cut or fails one of its two checksums; the message names the
-        file, the record's index and its byte offset. Records before the damage have been yielded by then.
+      UserError: the file cannot be read, or a record is cut or fails one of its two checksums; the
+        message names the file, the record's index and its byte offset. Records before the damage
+        have been yielded by then.
     """
     try:
         for _, payload in _walk(path):
             yield payload
     except _Damage as damage:
-        raise UserError(f"damaged file {path}: {damage}; restore it from a copy or make it again") from None
+        raise UserError(
+            f"damaged file {path}: {damage}; restore it from a copy or make it again"
+        ) from None
 
 
 def scan(path: str | os.PathLike) -> tuple[int, int]:
     """Where the whole records of an append-only file end.
 
     Returns:
-      (byte offset just after the last whole record, number of whole records). Bytes after the offset are the torn tail
-      of an interrupted append and may be cut off.
+      (byte offset just after the last whole record, number of whole records). Bytes after the
+      offset are the torn tail of an interrupted append and may be cut off.
 
     Raises:
-      UserError: the file cannot be read, or a record that is not the last is damaged: cutting there would lose others.
+      UserError: the file cannot be read, or a record that is not the last is damaged: cutting there
+        would lose others.
     """
     end = count = 0
     try:
@@ -72,8 +78,10 @@ def scan(path: str | os.PathLike) -> tuple[int, int]:
             count += 1
     except _Damage as damage:
         if not damage.torn:
-            raise UserError(f"damaged file {path}: {damage}; restore it from a copy, or cut the file there "
-                            f"to lose that record and all after it") from None
+            raise UserError(
+                f"damaged file {path}: {damage}; restore it from a copy, or cut the file there "
+                f"to lose that record and all after it"
+            ) from None
     return end, count
 
 
@@ -93,7 +101,8 @@ def _walk_open(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
         if len(header) < HEADER:
             raise _Damage(record, start, "the file ends inside its length", torn=True)
         if _crc(header[:8]) != header[8:]:
-            # After a power cut a file may be longer than what reached the disk; the rest then reads as zeros.
+            # After a power cut a file may be longer than what reached the disk; the rest then reads
+            # as zeros.
             zeros = not any(header) and not any(file.read())
             raise _Damage(record, start, "its length fails the checksum", torn=zeros)
         length = struct.unpack_from("<Q", header)[0]

@@ -23,14 +23,20 @@ def verify(directory: str | os.PathLike) -> Manifest:
     manifest = manifests.load(directory)
     for name, sha256 in manifest.files.items():
         if hashlib.sha256(_read(directory / name)).hexdigest() != sha256:
-            raise UserError(f"damaged file {directory / name}: its sha256 is not the manifest's; {MEND}")
+            raise UserError(
+                f"damaged file {directory / name}: its sha256 is not the manifest's; {MEND}"
+            )
     shards = [shard for shards in manifest.splits.values() for shard in shards]
     for shard in shards:
         _verify_shard(directory / shard.name, shard)
     _verify_lengths(directory / "dataset_info.json", manifest)
-    extra = {path.name for path in directory.glob("*.tfrecord-*")} - {shard.name for shard in shards}
+    extra = {path.name for path in directory.glob("*.tfrecord-*")} - {
+        shard.name for shard in shards
+    }
     if extra:
-        raise UserError(f"{directory / min(extra)} is not part of the corpus; remove it or make the corpus again")
+        raise UserError(
+            f"{directory / min(extra)} is not part of the corpus; remove it or make the corpus again"
+        )
     return manifest
 
 
@@ -51,7 +57,9 @@ def _verify_shard(path: Path, shard: Shard) -> None:
     data = _read(path)
     records = sum(1 for _ in tfrecord.read_records(path))
     if records != shard.records:
-        raise UserError(f"damaged file {path}: {records} records where {shard.records} were written; {MEND}")
+        raise UserError(
+            f"damaged file {path}: {records} records where {shard.records} were written; {MEND}"
+        )
     if len(data) != shard.bytes or hashlib.sha256(data).hexdigest() != shard.sha256:
         raise UserError(f"damaged file {path}: its sha256 is not the manifest's; {MEND}")
 
@@ -59,7 +67,16 @@ def _verify_shard(path: Path, shard: Shard) -> None:
 def _verify_lengths(path: Path, manifest: Manifest) -> None:
     """The shard lengths that TFDS reads are those that were written."""
     info = json.loads(_read(path))
-    told = {split["name"]: [int(length) for length in split["shardLengths"]] for split in info.get("splits", [])}
-    held = {split: [shard.records for shard in shards] for split, shards in manifest.splits.items() if shards}
+    told = {
+        split["name"]: [int(length) for length in split["shardLengths"]]
+        for split in info.get("splits", [])
+    }
+    held = {
+        split: [shard.records for shard in shards]
+        for split, shards in manifest.splits.items()
+        if shards
+    }
     if told != held:
-        raise UserError(f"damaged file {path}: its shard lengths {told} are not the manifest's {held}; {MEND}")
+        raise UserError(
+            f"damaged file {path}: its shard lengths {told} are not the manifest's {held}; {MEND}"
+        )

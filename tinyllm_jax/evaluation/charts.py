@@ -1,7 +1,7 @@
 """Inline SVG: an accuracy's interval on a 0–100 % scale, and curves over training steps.
 
-Colours are the classes `s0` … `s5` and `currentColor`, which the page's style sheet sets for light and dark; each
-series has its own dash pattern too, so that no reading depends on colour.
+Colours are the classes `s0` … `s5` and `currentColor`, which the page's style sheet sets for light
+and dark; each series has its own dash pattern too, so that no reading depends on colour.
 """
 
 import html
@@ -40,12 +40,15 @@ def curves(series: Mapping[str, Points], unit: str = "", zero: bool = True) -> s
     """A line chart over training steps with its legend; "" when no series has a point.
 
     Args:
-      series: name → (step, value) points in order. More than `MOST_POINTS` are averaged into that many.
+      series: name → (step, value) points in order. More than `MOST_POINTS` are averaged into that
+        many.
       unit: written after the numbers of the upright axis, e.g. " %".
       zero: whether the upright axis begins at 0.
     """
     # A diverged run logs nan or inf, which has no place on an axis.
-    series = {name: _thin([p for p in points if math.isfinite(p[1])]) for name, points in series.items()}
+    series = {
+        name: _thin([p for p in points if math.isfinite(p[1])]) for name, points in series.items()
+    }
     points = [point for some in series.values() for point in some]
     if not points:
         return ""
@@ -90,22 +93,33 @@ def _line(index: int, name: str, points: Points) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     title = f"<title>{html.escape(name)}</title>"
     # A curve of few points shows them: two validations are two facts, not a trend.
-    dots = "".join(f'<circle class="dot s{index % SERIES}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
-    return (f'<polyline class="line s{index % SERIES}" points="{path}">{title}</polyline>'
-            + (dots if len(points) <= 20 else ""))
+    dots = "".join(
+        f'<circle class="dot s{index % SERIES}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+        for x, y in points
+    )
+    return f'<polyline class="line s{index % SERIES}" points="{path}">{title}</polyline>' + (
+        dots if len(points) <= 20 else ""
+    )
 
 
 def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], place, unit: str) -> str:
     parts = []
     for y in y_ticks:
         left, at = place(x_ticks[0], y)
-        parts.append(f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-                     f'<text x="{left - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{_number(y)}{html.escape(unit)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+            f'<text x="{left - 6:.1f}" y="{at + 4:.1f}" text-anchor="end">{_number(y)}{html.escape(unit)}</text>'
+        )
     for x in x_ticks:
         at, bottom = place(x, y_ticks[0])
         anchor = "end" if x == x_ticks[-1] else "middle"
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 16:.1f}" text-anchor="{anchor}">{_number(x)}</text>')
-    return "".join(parts) + f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">training steps</text>'
+        parts.append(
+            f'<text x="{at:.1f}" y="{bottom + 16:.1f}" text-anchor="{anchor}">{_number(x)}</text>'
+        )
+    return (
+        "".join(parts)
+        + f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">training steps</text>'
+    )
 
 
 def _legend(names: Sequence[tuple[int, str]]) -> str:

@@ -20,9 +20,9 @@ class StudentReport:
     Attributes:
       name: unique in the report, e.g. "multi-teacher student" or "answers-only student".
       result: its evaluation.
-      metrics: the rows of its metrics.jsonl: {"step", "loss", "terms": {name: loss}} while training,
-        {"step", "validation_accuracy" (a fraction), "validation_terms": {name: loss}} at validations; other keys are
-        ignored.
+      metrics: the rows of its metrics.jsonl: {"step", "loss", "terms": {name: loss}} while
+        training, {"step", "validation_accuracy" (a fraction), "validation_terms": {name: loss}} at
+        validations; other keys are ignored.
       about: one line about it: size, teachers, steps, seed.
     """
 
@@ -46,7 +46,9 @@ def check(students: Sequence[StudentReport]) -> None:
     if not students:
         raise UserError("a report needs at least one student")
     if len(set(names)) < len(names):
-        raise UserError(f"a report needs a name of its own for each student, not {', '.join(names)}")
+        raise UserError(
+            f"a report needs a name of its own for each student, not {', '.join(names)}"
+        )
     evaluated = sorted({(s.result.task, s.result.split) for s in students})
     if len(evaluated) > 1:
         found = ", ".join(f"{task} {split}" for task, split in evaluated)
@@ -71,8 +73,10 @@ def verdict(students: Sequence[StudentReport]) -> list[str]:
 def _alone(student: StudentReport) -> str:
     result = student.result
     accuracy = result.accuracy(HEADLINE)
-    return (f"{_the(student.name)} answers {percent(accuracy.rate)} of {result.n:,} {result.split} questions right "
-            f"(95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}).")
+    return (
+        f"{_the(student.name)} answers {percent(accuracy.rate)} of {result.n:,} {result.split} questions right "
+        f"(95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})."
+    )
 
 
 def _lead(best: StudentReport, second: StudentReport) -> str:
@@ -95,7 +99,9 @@ def _dissent(best: StudentReport, students: Sequence[StudentReport]) -> list[str
         other = ranked(students, metric)[0]
         rate, own = other.result.accuracy(metric).rate, best.result.accuracy(metric).rate
         if metric != HEADLINE and rate > own:
-            sentences.append(f"By {heading}, {_the(other.name, 'the')} is ahead ({percent(rate)} against {percent(own)}).")
+            sentences.append(
+                f"By {heading}, {_the(other.name, 'the')} is ahead ({percent(rate)} against {percent(own)})."
+            )
     return sentences
 
 
@@ -103,7 +109,13 @@ def _against_baselines(student: StudentReport) -> str:
     lines = baselines(student.result)
     known = ", ".join(f"{name} gives {percent(rate)}" for name, rate in lines.items())
     accuracy, bar = student.result.accuracy(HEADLINE), max(lines.values())
-    better = "clearly better" if accuracy.low > bar else "worse" if accuracy.high < bar else "not clearly better"
+    better = (
+        "clearly better"
+        if accuracy.low > bar
+        else "worse"
+        if accuracy.high < bar
+        else "not clearly better"
+    )
     return f"{_the(student.name)} is {better} than knowing nothing ({known})."
 
 
@@ -115,12 +127,16 @@ def baselines(result: Result) -> dict[str, float]:
     return lines
 
 
-def comparisons(students: Sequence[StudentReport]) -> list[tuple[StudentReport, StudentReport, dict[str, Paired]]]:
+def comparisons(
+    students: Sequence[StudentReport],
+) -> list[tuple[StudentReport, StudentReport, dict[str, Paired]]]:
     """Every pair of students that answered the same questions, with its paired test by metric."""
     pairs = []
     for first, second in itertools.combinations(students, 2):
         if first.result.against(second.result, HEADLINE):
-            pairs.append((first, second, {m: first.result.against(second.result, m) for m in METRICS}))
+            pairs.append(
+                (first, second, {m: first.result.against(second.result, m) for m in METRICS})
+            )
     return pairs
 
 
@@ -131,13 +147,27 @@ def table(students: Sequence[StudentReport]) -> str:
     rows = [["", "n", *METRICS.values()]]
     for student in students:
         found = student.result
-        rows.append([student.name, f"{found.n:,}", *(interval(found.accuracy(metric)) for metric in METRICS)])
+        rows.append(
+            [
+                student.name,
+                f"{found.n:,}",
+                *(interval(found.accuracy(metric)) for metric in METRICS),
+            ]
+        )
     rows.append(["chance", f"{result.n:,}", *[f"{100 * result.chance:.1f}"] * len(METRICS)])
     if result.majority:
         line = result.majority
-        rows.append([f"always {line.answer}", f"{line.accuracy.n:,}", *[interval(line.accuracy)] * len(METRICS)])
+        rows.append(
+            [
+                f"always {line.answer}",
+                f"{line.accuracy.n:,}",
+                *[interval(line.accuracy)] * len(METRICS),
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]
     title = f"{result.task}, {result.split}: accuracy in % with its 95 % interval"
     counts = [f"{s.name}: {counts_line(s.result)}" for s in students]
     pairs = ["", *_pair_lines(students), ""] if len(students) > 2 else []
@@ -149,13 +179,17 @@ def _pair_lines(students: Sequence[StudentReport]) -> list[str]:
     lines = [f"Pair by pair, {METRICS[HEADLINE]}, exact McNemar test:"]
     for first, second, tests in comparisons(students):
         test = tests[HEADLINE]
-        lines.append(f"  {first.name} against {second.name}: {test.points:+.1f} points, {p_value(test.p)}")
+        lines.append(
+            f"  {first.name} against {second.name}: {test.points:+.1f} points, {p_value(test.p)}"
+        )
     return lines
 
 
 def counts_line(result: Result) -> str:
     """What was cut, unfinished or not writable, and the speed, in one line; zeros are shown too."""
-    counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items())
+    counts = ", ".join(
+        f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items()
+    )
     return f"{counts}; {result.n / result.seconds:,.1f} questions/s, {result.seconds:,.1f} s"
 
 

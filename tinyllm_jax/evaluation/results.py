@@ -30,7 +30,8 @@ class Prediction:
       likelihood: the index of the choice with the highest score.
       likelihood_per_token: the index of the choice with the highest score per token.
       generated: what the student wrote (greedy decoding).
-      exact_match, normalised_match: whether that is the gold answer (see `score.exact_match` and `normalised_match`).
+      exact_match, normalised_match: whether that is the gold answer (see `score.exact_match` and
+        `normalised_match`).
       cut: whether the question's context was truncated to fit.
       unfinished: whether generation stopped at its token limit.
     """
@@ -61,7 +62,8 @@ class Result:
       task, split: what was evaluated.
       predictions: one per question, in the order of the questions.
       chance: the accuracy of picking at random, a fraction.
-      majority: the training split's commonest answer as a baseline; None when no training questions were given.
+      majority: the training split's commonest answer as a baseline; None when no training questions
+        were given.
       counts: everything that was cut, unfinished or could not be written, by name; zeros included.
       seconds: wall time of scoring and generating together, compilation included.
       step: the checkpoint's step; None for a student that was not trained here.
@@ -104,7 +106,8 @@ class Result:
             "step": self.step,
             "metrics": {metric: _accuracy_json(self.accuracy(metric)) for metric in METRICS},
             "chance": self.chance,
-            "majority": self.majority and {
+            "majority": self.majority
+            and {
                 "rule": self.majority.rule,
                 "answer": self.majority.answer,
                 **_accuracy_json(self.majority.accuracy),
@@ -116,8 +119,13 @@ class Result:
 
 
 def _accuracy_json(accuracy: Accuracy) -> dict:
-    return {"accuracy": accuracy.rate, "low": accuracy.low, "high": accuracy.high,
-            "correct": accuracy.correct, "n": accuracy.n}
+    return {
+        "accuracy": accuracy.rate,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "correct": accuracy.correct,
+        "n": accuracy.n,
+    }
 
 
 def write(directory: str | os.PathLike, result: Result) -> None:
@@ -125,16 +133,27 @@ def write(directory: str | os.PathLike, result: Result) -> None:
     directory = pathlib.Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(dataclasses.asdict(p), ensure_ascii=False, allow_nan=False) for p in result.predictions)
+        lines = (
+            json.dumps(dataclasses.asdict(p), ensure_ascii=False, allow_nan=False)
+            for p in result.predictions
+        )
         _replace(directory / "predictions.jsonl", "".join(line + "\n" for line in lines))
-        _replace(directory / "results.json", json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
+        _replace(
+            directory / "results.json",
+            json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n",
+        )
     except OSError as error:
-        raise UserError(f"cannot write the results into {directory}: {error.strerror}; choose another directory") from None
+        raise UserError(
+            f"cannot write the results into {directory}: {error.strerror}; choose another directory"
+        ) from None
 
 
 def write_texts(path: str | os.PathLike, target: str, texts: Sequence[tuple[str, str]]) -> None:
     """Writes what `predict` gave as JSONL: {"id": …, "target": …, "text": …} per question."""
-    lines = (json.dumps({"id": id, "target": target, "text": text}, ensure_ascii=False) for id, text in texts)
+    lines = (
+        json.dumps({"id": id, "target": target, "text": text}, ensure_ascii=False)
+        for id, text in texts
+    )
     write_text(path, "".join(line + "\n" for line in lines))
 
 
@@ -166,14 +185,30 @@ def read(directory: str | os.PathLike) -> Result:
         if len(predictions) != found["n"]:
             raise ValueError(f"{len(predictions)} predictions where results.json says {found['n']}")
         line = found["majority"]
-        majority = line and Majority(line["rule"], line["answer"], Accuracy(line["correct"], line["n"]))
-        return Result(found["task"], found["split"], predictions, found["chance"], majority,
-                      found["counts"], found["seconds"], found["step"])
+        majority = line and Majority(
+            line["rule"], line["answer"], Accuracy(line["correct"], line["n"])
+        )
+        return Result(
+            found["task"],
+            found["split"],
+            predictions,
+            found["chance"],
+            majority,
+            found["counts"],
+            found["seconds"],
+            found["step"],
+        )
     except OSError as error:
-        raise UserError(f"cannot read the results in {directory}: {error.strerror}; run `tinyllm evaluate` first") from None
+        raise UserError(
+            f"cannot read the results in {directory}: {error.strerror}; run `tinyllm evaluate` first"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{directory} holds damaged results ({error}); run `tinyllm evaluate` again") from None
+        raise UserError(
+            f"{directory} holds damaged results ({error}); run `tinyllm evaluate` again"
+        ) from None
 
 
 def _prediction(found: dict) -> Prediction:
-    return Prediction(**(found | {"scores": tuple(found["scores"]), "tokens": tuple(found["tokens"])}))
+    return Prediction(
+        **(found | {"scores": tuple(found["scores"]), "tokens": tuple(found["tokens"])})
+    )

@@ -20,9 +20,19 @@ from tinyllm_jax.tasks import Question
 WHOLE = 1 << 30  # a length limit that cuts nothing
 
 
-def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence[Question], *,
-             prefix: str = "predict", max_input: int, max_answer: int = 64, batch_size: int = 64,
-             train_questions: Sequence[Question] = (), step: int | None = None) -> Result:
+def evaluate(
+    config: StudentConfig,
+    params: dict,
+    tokenizer,
+    questions: Sequence[Question],
+    *,
+    prefix: str = "predict",
+    max_input: int,
+    max_answer: int = 64,
+    batch_size: int = 64,
+    train_questions: Sequence[Question] = (),
+    step: int | None = None,
+) -> Result:
     """Asks the student every question and scores it by all four metrics.
 
     Args:
@@ -30,8 +40,8 @@ def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence
       questions: of one task and split.
       prefix: the answer target's word.
       max_input: input tokens; a longer question's context is cut, and counted.
-      max_answer: tokens of a generated answer; one that needs more is counted as unfinished. Choices are scored
-        whole, however long they are.
+      max_answer: tokens of a generated answer; one that needs more is counted as unfinished.
+        Choices are scored whole, however long they are.
       batch_size: questions computed together, about.
       train_questions: the same task's training questions, from which the commonest answer is taken.
       step: the checkpoint's step, for the record.
@@ -54,11 +64,19 @@ def evaluate(config: StudentConfig, params: dict, tokenizer, questions: Sequence
     }
     seconds = time.monotonic() - began
     majority = stats.majority(train_questions, questions)
-    return Result(task, split, predictions, stats.chance(questions), majority, counts, seconds, step)
+    return Result(
+        task, split, predictions, stats.chance(questions), majority, counts, seconds, step
+    )
 
 
-def likelihoods(config: StudentConfig, params: dict, tokenizer, questions: Sequence[Question],
-                encoded: Sequence[Sequence[int]], batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def likelihoods(
+    config: StudentConfig,
+    params: dict,
+    tokenizer,
+    questions: Sequence[Question],
+    encoded: Sequence[Sequence[int]],
+    batch_size: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """The log-likelihood of every choice, in nats, and its target tokens, per question: two (choices,) arrays.
 
     Args:
@@ -78,11 +96,16 @@ def likelihoods(config: StudentConfig, params: dict, tokenizer, questions: Seque
         packing.sum_targets(sums, batch, np.asarray(decoding.score(config, params, batch)))
         progress.update(done := done + np.count_nonzero(np.unique(batch["input_segments"])))
     progress.close()
-    found = [(some, np.array([len(ids) for ids in of])) for some, of in zip(np.split(sums, first[1:-1]), choices)]
+    found = [
+        (some, np.array([len(ids) for ids in of]))
+        for some, of in zip(np.split(sums, first[1:-1]), choices)
+    ]
     for question, (some, _) in zip(questions, found):
         if not np.isfinite(some).all():
-            raise UserError(f"the student's likelihoods for question {question.id} are not finite: "
-                            "its weights are damaged or its training diverged; evaluate another checkpoint")
+            raise UserError(
+                f"the student's likelihoods for question {question.id} are not finite: "
+                "its weights are damaged or its training diverged; evaluate another checkpoint"
+            )
     return found
 
 
@@ -94,8 +117,8 @@ def exact_match(text: str, question: Question) -> bool:
 def normalised_match(text: str, question: Question) -> bool:
     """Whether `text` and the gold answer are equal once normalised.
 
-    Where normalisation would leave nothing of the gold answer ("+", "A") or make it equal to another choice
-    ("3" and "-3"), the match has to be exact.
+    Where normalisation would leave nothing of the gold answer ("+", "A") or make it equal to
+    another choice ("3" and "-3"), the match has to be exact.
     """
     gold = normalise(question.answer)
     others = {normalise(choice) for choice in question.choices if choice != question.answer}
@@ -123,7 +146,9 @@ def unwritable(tokenizer, answers: Sequence[str]) -> int:
 
 
 def _encode_choices(tokenizer, questions: Sequence[Question]) -> list[list[list[int]]]:
-    ids, _ = inputs.encode_targets(tokenizer, [choice for question in questions for choice in question.choices], WHOLE)
+    ids, _ = inputs.encode_targets(
+        tokenizer, [choice for question in questions for choice in question.choices], WHOLE
+    )
     rows = iter(ids)
     return [list(itertools.islice(rows, len(question.choices))) for question in questions]
 
@@ -133,7 +158,9 @@ def _one_split(questions: Sequence[Question]) -> tuple[str, str]:
     if not found:
         raise UserError("there are no questions to evaluate; choose a split that has some")
     if len(found) > 1:
-        raise UserError(f"one task and split is evaluated at a time, not {', '.join(map(' '.join, found))}")
+        raise UserError(
+            f"one task and split is evaluated at a time, not {', '.join(map(' '.join, found))}"
+        )
     return found[0]
 
 

@@ -76,15 +76,18 @@ def chance(questions: Sequence[Question]) -> float:
 def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majority | None:
     """The commonest answer of `train`, given to every one of `questions`; None when `train` is empty.
 
-    Where every training question offers the same choices (yes / no / maybe) the commonest answer is a *text*;
-    anywhere else a text hardly recurs, and it is a *position*. A question without that text or position counts as
-    answered wrong. Of equally common answers the first in the alphabet, or the first position, is taken.
+    Where every training question offers the same choices (yes / no / maybe) the commonest answer is
+    a *text*; anywhere else a text hardly recurs, and it is a *position*. A question without that
+    text or position counts as answered wrong. Of equally common answers the first in the alphabet,
+    or the first position, is taken.
     """
     if not train:
         return None
     if len({frozenset(question.choices) for question in train}) == 1:
         text = _commonest(question.answer for question in train)
-        return Majority("text", text, Accuracy(sum(q.answer == text for q in questions), len(questions)))
+        return Majority(
+            "text", text, Accuracy(sum(q.answer == text for q in questions), len(questions))
+        )
     position = _commonest(question.gold for question in train)
     right = sum(question.gold == position for question in questions)
     return Majority("position", f"({chr(ord('a') + position)})", Accuracy(right, len(questions)))
@@ -98,9 +101,9 @@ def _commonest(values):
 def mcnemar(first_only: int, second_only: int) -> float:
     """The exact two-sided McNemar p-value of two students that answered the same questions.
 
-    Under "no difference" each question that just one of them got right is a fair coin's toss: the p-value is twice the
-    lower tail of Binomial(first_only + second_only, 1/2), at most 1. McNemar (1947), Psychometrika 12; the exact form
-    as in statsmodels' `mcnemar(exact=True)`.
+    Under "no difference" each question that just one of them got right is a fair coin's toss: the
+    p-value is twice the lower tail of Binomial(first_only + second_only, 1/2), at most 1. McNemar
+    (1947), Psychometrika 12; the exact form as in statsmodels' `mcnemar(exact=True)`.
     """
     tosses = first_only + second_only
     tail = ways = 1  # of no head; in whole numbers, exact however many questions there are

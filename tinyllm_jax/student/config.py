@@ -1,9 +1,10 @@
 """The shape of a student: `StudentConfig`, the published sizes, and Hugging Face's `config.json`.
 
-Two versions of transformers read `tie_word_embeddings` differently. In 4.x it says whether `lm_head` is the
-embedding; 5.x always writes `true`, and says in `scale_decoder_outputs` what it used to say: whether logits are
-scaled by `d_model**-0.5`. In every published T5 the two go together (1.0: tied and scaled; 1.1 and FLAN: neither), so
-`scale_decoder_outputs` wins where it is written, and we write both.
+Two versions of transformers read `tie_word_embeddings` differently. In 4.x it says whether
+`lm_head` is the embedding; 5.x always writes `true`, and says in `scale_decoder_outputs` what it
+used to say: whether logits are scaled by `d_model**-0.5`. In every published T5 the two go together
+(1.0: tied and scaled; 1.1 and FLAN: neither), so `scale_decoder_outputs` wins where it is written,
+and we write both.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ class StudentConfig:
     """The shape of a T5 student and how it is computed. Hashable: a static argument of `jax.jit`.
 
     Attributes:
-      vocab_size: rows of the embedding (the T5 weights have 32,128, more than the tokenizer's 32,100).
+      vocab_size: rows of the embedding (the T5 weights have 32,128, more than the tokenizer's
+        32,100).
       d_model: width of the residual stream.
       d_kv: width of one head; `num_heads * d_kv` need not be `d_model`.
       d_ff: width inside the feed-forward block.
@@ -30,17 +32,20 @@ class StudentConfig:
       num_decoder_layers: decoder layers.
       num_heads: attention heads.
       feed_forward_proj: "relu" (T5 1.0) or "gated-gelu" (T5 1.1 and FLAN-T5).
-      tie_word_embeddings: the embedding is also the output projection, and logits are scaled by `d_model**-0.5`.
+      tie_word_embeddings: the embedding is also the output projection, and logits are scaled by
+        `d_model**-0.5`.
       relative_attention_num_buckets: rows of each stack's relative-position table.
       relative_attention_max_distance: tokens; all longer distances share a bucket.
       dropout_rate: of every dropout, used only where a key is given.
       layer_norm_epsilon: added to the mean square in every norm.
-      dtype: "float32" or "bfloat16": the dtype of activations and matrix products. Parameters, norms, softmax and
-        logits are float32 whatever it is.
-      remat: recompute each layer whole in the backward pass (less memory, about a third more compute).
+      dtype: "float32" or "bfloat16": the dtype of activations and matrix products. Parameters,
+        norms, softmax and logits are float32 whatever it is.
+      remat: recompute each layer whole in the backward pass (less memory, about a third more
+        compute).
       lora_rank: rank of the low-rank updates; 0 for none.
       lora_alpha: the updates are scaled by `lora_alpha / lora_rank`.
-      lora_targets: which projections have one: of "q", "k", "v", "o" and "wi", "wo" (relu) or "wi_0", "wi_1", "wo".
+      lora_targets: which projections have one: of "q", "k", "v", "o" and "wi", "wo" (relu) or
+        "wi_0", "wi_1", "wo".
     """
 
     vocab_size: int
@@ -66,14 +71,20 @@ class StudentConfig:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or value < (field.name != "lora_rank")):
-                raise UserError(f"student config: {field.name} is {value!r}; it must be a positive whole number")
+            if field.type is int and (
+                not isinstance(value, int) or value < (field.name != "lora_rank")
+            ):
+                raise UserError(
+                    f"student config: {field.name} is {value!r}; it must be a positive whole number"
+                )
         if self.feed_forward_proj not in ("relu", "gated-gelu"):
             raise unknown("feed_forward_proj", self.feed_forward_proj, ("relu", "gated-gelu"))
         if self.dtype not in ("float32", "bfloat16"):
             raise unknown("student dtype", self.dtype, ("float32", "bfloat16"))
         if not 0 <= self.dropout_rate < 1:
-            raise UserError(f"student config: dropout_rate is {self.dropout_rate}; it must be in [0, 1)")
+            raise UserError(
+                f"student config: dropout_rate is {self.dropout_rate}; it must be in [0, 1)"
+            )
         for name in self.lora_targets if self.lora_rank else ():
             if name not in self.projections:
                 raise unknown("LoRA target", name, self.projections)
@@ -86,7 +97,9 @@ class StudentConfig:
 
 
 def _t5(d_model: int, d_kv: int, d_ff: int, layers: int, heads: int) -> StudentConfig:
-    return StudentConfig(32128, d_model, d_kv, d_ff, layers, layers, heads, "relu", tie_word_embeddings=True)
+    return StudentConfig(
+        32128, d_model, d_kv, d_ff, layers, layers, heads, "relu", tie_word_embeddings=True
+    )
 
 
 def _flan(d_model: int, d_ff: int, layers: int, heads: int) -> StudentConfig:
@@ -105,7 +118,8 @@ PRESETS: dict[str, StudentConfig] = {
     "flan-t5-xl": _flan(2048, 5120, 24, 32),
     "flan-t5-xxl": _flan(4096, 10240, 24, 64),
     # Ours, untrained, small enough to train on a CPU in minutes: for the tokenizer of the corpus's
-    # words ("words"; a corpus with more than 1,024 gets a larger vocabulary), and for bytes ("byte").
+    # words ("words"; a corpus with more than 1,024 gets a larger vocabulary), and for bytes
+    # ("byte").
     "word-tiny": StudentConfig(1024, 128, 32, 256, 2, 2, 4),
     "byte-tiny": StudentConfig(384, 64, 32, 128, 2, 2, 2),
 }
@@ -115,7 +129,8 @@ def student_config(name_or_path: str, **overrides: Any) -> StudentConfig:
     """The config of a preset, of a Hugging Face directory, or of a `config.json`, with `overrides` applied.
 
     Raises:
-      UserError: the name is neither a preset nor a path, the file is not a T5's, or an override is unknown.
+      UserError: the name is neither a preset nor a path, the file is not a T5's, or an override is
+        unknown.
     """
     path = pathlib.Path(name_or_path)
     if name_or_path in PRESETS:
@@ -150,8 +165,13 @@ def read_config(path: pathlib.Path) -> StudentConfig:
 
 
 _REQUIRED = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
-_OPTIONAL = ("num_decoder_layers", "relative_attention_num_buckets", "relative_attention_max_distance",
-             "dropout_rate", "layer_norm_epsilon")
+_OPTIONAL = (
+    "num_decoder_layers",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "dropout_rate",
+    "layer_norm_epsilon",
+)
 
 
 def from_hf_config(fields: Mapping[str, Any], source: str = "config.json") -> StudentConfig:
@@ -163,17 +183,31 @@ def from_hf_config(fields: Mapping[str, Any], source: str = "config.json") -> St
     """
     kind = fields.get("model_type")
     if kind != "t5":
-        raise UserError(f"{source} is of a '{kind}' model; the student must be a T5 (model_type 't5')")
+        raise UserError(
+            f"{source} is of a '{kind}' model; the student must be a T5 (model_type 't5')"
+        )
     missing = [name for name in _REQUIRED if name not in fields]
     if missing:
         raise UserError(f"{source} lacks {', '.join(missing)}: it is not a whole T5 config")
-    for name, want in (("pad_token_id", PAD_ID), ("eos_token_id", EOS_ID), ("decoder_start_token_id", PAD_ID)):
+    for name, want in (
+        ("pad_token_id", PAD_ID),
+        ("eos_token_id", EOS_ID),
+        ("decoder_start_token_id", PAD_ID),
+    ):
         if fields.get(name, want) not in (want, [want]):
-            raise UserError(f"{source} has {name} {fields[name]}; only {want}, as in every published T5, is supported")
+            raise UserError(
+                f"{source} has {name} {fields[name]}; only {want}, as in every published T5, is supported"
+            )
     tied = fields.get("scale_decoder_outputs", fields.get("tie_word_embeddings", True))
-    chosen = {name: fields[name] for name in (*_REQUIRED, *_OPTIONAL) if fields.get(name) is not None}
+    chosen = {
+        name: fields[name] for name in (*_REQUIRED, *_OPTIONAL) if fields.get(name) is not None
+    }
     chosen.setdefault("num_decoder_layers", fields["num_layers"])
-    return StudentConfig(**chosen, feed_forward_proj=fields.get("feed_forward_proj", "relu"), tie_word_embeddings=tied)
+    return StudentConfig(
+        **chosen,
+        feed_forward_proj=fields.get("feed_forward_proj", "relu"),
+        tie_word_embeddings=tied,
+    )
 
 
 def to_hf_config(config: StudentConfig) -> dict[str, Any]:

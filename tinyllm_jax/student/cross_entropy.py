@@ -1,7 +1,8 @@
 """Cross-entropy over a large vocabulary, from the last states: the logits are never held for more than `CHUNK` tokens.
 
-The loss is linear in the tokens' weights, so its gradient is known as soon as a chunk's logits are, and they are dropped
-(the idea of Liger's fused linear cross-entropy, arXiv 2410.10989). Nothing is computed twice.
+The loss is linear in the tokens' weights, so its gradient is known as soon as a chunk's logits are,
+and they are dropped (the idea of Liger's fused linear cross-entropy, arXiv 2410.10989). Nothing is
+computed twice.
 """
 
 import jax
@@ -13,8 +14,9 @@ CHUNK = 1024  # tokens of a device whose logits are held at once: 130 MB of floa
 
 
 @jax.custom_vjp
-def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array,
-                  weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+def cross_entropy(
+    hidden: jax.Array, kernel: jax.Array, targets: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The weighted sum of the tokens' cross-entropies, and each token's own.
 
     Args:
@@ -24,8 +26,8 @@ def cross_entropy(hidden: jax.Array, kernel: jax.Array, targets: jax.Array,
       weight: (R, L) float32.
 
     Returns:
-      The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and float32 (R, L), which
-      cannot (its cotangent is ignored).
+      The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and
+      float32 (R, L), which cannot (its cotangent is ignored).
     """
     return _scan(hidden, kernel, targets, weight, gradient=False)
 
@@ -46,13 +48,22 @@ cross_entropy.defvjp(_forward, _backward)
 def _scan(hidden, kernel, targets, weight, gradient):
     rows, length, width = hidden.shape
     shards = partition.shards()
-    # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the kernel, and the shards'
-    # sums meet once, after the last chunk.
+    # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the
+    # kernel, and the shards' sums meet once, after the last chunk.
     here = rows // shards
-    step = next(c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1))
+    step = next(
+        c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1)
+    )
     chunks = lambda x: partition.constrain(
-        jnp.moveaxis(partition.rows(x).reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0), None, partition.ROWS)
-    sums = lambda x: partition.constrain(x, partition.ROWS, None, "tensor")  # each shard's gradient of the kernel
+        jnp.moveaxis(
+            partition.rows(x).reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0
+        ),
+        None,
+        partition.ROWS,
+    )
+    sums = lambda x: partition.constrain(
+        x, partition.ROWS, None, "tensor"
+    )  # each shard's gradient of the kernel
     kernel = partition.constrain(kernel.astype(hidden.dtype), None, "tensor")
 
     def chunk(total, at):
@@ -70,10 +81,15 @@ def _scan(hidden, kernel, targets, weight, gradient):
             return total, (tokens, None)
         d = ((exp / normal - hit) * w[..., None]).astype(x.dtype)
         total = sums(total + jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32))
-        return total, (tokens, jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width))
+        return total, (
+            tokens,
+            jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width),
+        )
 
     zero = sums(jnp.zeros((shards, *kernel.shape), jnp.float32)) if gradient else None
-    total, (tokens, d_hidden) = jax.lax.scan(chunk, zero, (chunks(hidden), chunks(targets), chunks(weight)))
+    total, (tokens, d_hidden) = jax.lax.scan(
+        chunk, zero, (chunks(hidden), chunks(targets), chunks(weight))
+    )
     join = lambda x: jnp.moveaxis(x, 0, 2).reshape(rows, length, *x.shape[4:])
     tokens = join(tokens.reshape(*tokens.shape[:2], here, step))
     loss = jnp.sum(tokens * weight)

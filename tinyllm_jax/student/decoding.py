@@ -1,7 +1,7 @@
 """Reading answers off a student: greedy generation, and the likelihood of given targets, both from packed rows.
 
-The functions that compute are jitted with the config static, so one call per (config, shapes) compiles. Where nothing is
-asked (a slot without a question), nothing is written.
+The functions that compute are jitted with the config static, so one call per (config, shapes)
+compiles. Where nothing is asked (a slot without a question), nothing is written.
 """
 
 import functools
@@ -16,8 +16,8 @@ from tinyllm_jax.student.cross_entropy import cross_entropy
 from tinyllm_jax.student.layers import unstack
 from tinyllm_jax.student.model import bind, encode, hidden, segment_mask
 
-# The cache begins with room for so many tokens, and grows by this factor when they are written; when so few rows are
-# unfinished, the finished ones are dropped. Each size is compiled once.
+# The cache begins with room for so many tokens, and grows by this factor when they are written;
+# when so few rows are unfinished, the finished ones are dropped. Each size is compiled once.
 CACHE, FACTOR, FEWEST = 32, 4, 8
 
 
@@ -34,19 +34,28 @@ def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> j
     return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape))[1]
 
 
-def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: int, segments: jax.Array | None = None,
-           slots: jax.Array | None = None, told: Sequence[int] = ()) -> np.ndarray:
+def greedy(
+    config: StudentConfig,
+    params: dict,
+    inputs: jax.Array,
+    max_tokens: int,
+    segments: jax.Array | None = None,
+    slots: jax.Array | None = None,
+    told: Sequence[int] = (),
+) -> np.ndarray:
     """The most likely next token, again and again: int32 (B * S, max_tokens) on the host, 0 after the end of sequence (1).
 
-    Cross-attention keys and values are made once; the self-attention cache grows with what is written; and the rows that
-    have ended are dropped once most have, so that a few long ones do not keep them all computing.
+    Cross-attention keys and values are made once; the self-attention cache grows with what is
+    written; and the rows that have ended are dropped once most have, so that a few long ones do not
+    keep them all computing.
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
       inputs: int32 (B, Le), padded with 0.
       max_tokens: the most tokens per question, with the end of sequence.
-      segments: int32 (B, Le), which question a token belongs to (see `packing.pack`); None: a row is a question.
+      segments: int32 (B, Le), which question a token belongs to (see `packing.pack`); None: a row
+        is a question.
       slots: int32 (B, S), the questions of each row, 0 for none.
       told: token ids that each text begins with; they are not returned.
     """
@@ -54,7 +63,7 @@ def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: i
         segments = (np.asarray(inputs) != PAD_ID).astype(np.int32)
         slots = segments[:, :1]
     forced = np.full(max_tokens + len(told), -1, np.int32)
-    forced[:len(told)] = told
+    forced[: len(told)] = told
     asked = np.asarray(slots).reshape(-1) != 0
     written = np.zeros((len(asked), len(forced)), np.int32)
     rows, size, length = np.arange(len(asked)), len(asked), min(CACHE, len(forced))
@@ -66,7 +75,7 @@ def greedy(config: StudentConfig, params: dict, inputs: jax.Array, max_tokens: i
         index, ended, tokens = jax.device_get((state["index"], state["ended"], state["tokens"]))
         written[rows, :length] = tokens
         if index >= len(forced) or ended.all():
-            return written[:, len(told):]
+            return written[:, len(told) :]
         if (~ended).sum() <= fewer:
             keep = np.argsort(ended, kind="stable")[:fewer]
             rows, size = rows[keep], fewer
@@ -85,9 +94,17 @@ def _read(config, params, inputs, segments, slots):
 
 def _start(config, size, length, asked):
     cache = (size, config.num_heads, length, config.d_kv)
-    past = [tuple(jnp.zeros(cache, config.dtype) for _ in "kv") for _ in range(config.num_decoder_layers)]
-    return {"index": jnp.zeros((), jnp.int32), "token": jnp.full(size, PAD_ID, jnp.int32), "ended": jnp.array(~asked),
-            "tokens": jnp.full((size, length), PAD_ID, jnp.int32), "past": past}
+    past = [
+        tuple(jnp.zeros(cache, config.dtype) for _ in "kv")
+        for _ in range(config.num_decoder_layers)
+    ]
+    return {
+        "index": jnp.zeros((), jnp.int32),
+        "token": jnp.full(size, PAD_ID, jnp.int32),
+        "ended": jnp.array(~asked),
+        "tokens": jnp.full((size, length), PAD_ID, jnp.int32),
+        "past": past,
+    }
 
 
 @functools.partial(jax.jit, static_argnames=("config", "fewer"), donate_argnames="state")
@@ -104,11 +121,27 @@ def _advance(config, params, cross, mask, state, forced, fewer):
     def step(state):
         index = state["index"]
         position = jax.lax.dynamic_slice_in_dim(positions, index, 1, axis=2)
-        x, past = model.decoder.step(layers, model.embed(state["token"][:, None]), position, cross, mask, state["past"], index)
+        x, past = model.decoder.step(
+            layers,
+            model.embed(state["token"][:, None]),
+            position,
+            cross,
+            mask,
+            state["past"],
+            index,
+        )
         token = jnp.argmax(model.logits(x[:, 0]), axis=-1).astype(jnp.int32)
-        token = jnp.where(state["ended"], PAD_ID, jnp.where(forced[index] >= 0, forced[index], token))
+        token = jnp.where(
+            state["ended"], PAD_ID, jnp.where(forced[index] >= 0, forced[index], token)
+        )
         tokens = jax.lax.dynamic_update_slice_in_dim(state["tokens"], token[:, None], index, axis=1)
-        return {"index": index + 1, "token": token, "ended": state["ended"] | (token == EOS_ID), "tokens": tokens, "past": past}
+        return {
+            "index": index + 1,
+            "token": token,
+            "ended": state["ended"] | (token == EOS_ID),
+            "tokens": tokens,
+            "past": past,
+        }
 
     return jax.lax.while_loop(goes_on, step, state)
 
@@ -118,7 +151,9 @@ def _keep(cross, mask, state, keep):
     """The rows `keep` alone, each with its question's keys and values."""
     slots = mask.shape[2]
     cross = jax.tree.map(lambda a: a[keep // slots], cross)
-    kept = jax.tree.map(lambda a: a[keep], {name: value for name, value in state.items() if name != "index"})
+    kept = jax.tree.map(
+        lambda a: a[keep], {name: value for name, value in state.items() if name != "index"}
+    )
     return cross, mask[keep // slots, :, keep % slots][:, :, None], kept | {"index": state["index"]}
 
 

@@ -1,8 +1,8 @@
 """Hugging Face weights in and out: safetensors only, no torch, byte for byte.
 
-One table says what each of our parameters is called there. A checkpoint is read tensor by tensor into host memory,
-so a model needs its own size in memory once; leaves are NumPy arrays, for `jax.device_put` to place or shard.
-Everything that does not fit is collected and told at once.
+One table says what each of our parameters is called there. A checkpoint is read tensor by tensor
+into host memory, so a model needs its own size in memory once; leaves are NumPy arrays, for
+`jax.device_put` to place or shard. Everything that does not fit is collected and told at once.
 """
 
 import json
@@ -23,18 +23,37 @@ from tinyllm_jax.student.model import param_shapes
 _TABLE = (
     (r"embedding", r"shared.weight"),
     (r"lm_head/kernel", r"lm_head.weight"),
-    (r"(encoder|decoder)/relative_bias", r"\1.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+    (
+        r"(encoder|decoder)/relative_bias",
+        r"\1.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    ),
     (r"(encoder|decoder)/final_norm/scale", r"\1.final_layer_norm.weight"),
-    (r"(encoder|decoder)/layers/self_attention/(\w+)/kernel", r"\1.block.{}.layer.0.SelfAttention.\2.weight"),
-    (r"(encoder|decoder)/layers/self_attention_norm/scale", r"\1.block.{}.layer.0.layer_norm.weight"),
-    (r"decoder/layers/cross_attention/(\w+)/kernel", r"decoder.block.{}.layer.1.EncDecAttention.\1.weight"),
+    (
+        r"(encoder|decoder)/layers/self_attention/(\w+)/kernel",
+        r"\1.block.{}.layer.0.SelfAttention.\2.weight",
+    ),
+    (
+        r"(encoder|decoder)/layers/self_attention_norm/scale",
+        r"\1.block.{}.layer.0.layer_norm.weight",
+    ),
+    (
+        r"decoder/layers/cross_attention/(\w+)/kernel",
+        r"decoder.block.{}.layer.1.EncDecAttention.\1.weight",
+    ),
     (r"decoder/layers/cross_attention_norm/scale", r"decoder.block.{}.layer.1.layer_norm.weight"),
-    (r"encoder/layers/feed_forward/(\w+)/kernel", r"encoder.block.{}.layer.1.DenseReluDense.\1.weight"),
+    (
+        r"encoder/layers/feed_forward/(\w+)/kernel",
+        r"encoder.block.{}.layer.1.DenseReluDense.\1.weight",
+    ),
     (r"encoder/layers/feed_forward_norm/scale", r"encoder.block.{}.layer.1.layer_norm.weight"),
-    (r"decoder/layers/feed_forward/(\w+)/kernel", r"decoder.block.{}.layer.2.DenseReluDense.\1.weight"),
+    (
+        r"decoder/layers/feed_forward/(\w+)/kernel",
+        r"decoder.block.{}.layer.2.DenseReluDense.\1.weight",
+    ),
     (r"decoder/layers/feed_forward_norm/scale", r"decoder.block.{}.layer.2.layer_norm.weight"),
 )
-# Copies of the embedding that some checkpoints carry, and a table that T5 1.0's carry and no T5 uses.
+# Copies of the embedding that some checkpoints carry, and a table that T5 1.0's carry and no T5
+# uses.
 _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
@@ -48,16 +67,17 @@ def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[St
     """Reads a T5 from a local Hugging Face directory or from the hub.
 
     Args:
-      name_or_dir: a directory with `config.json` and `*.safetensors` (with an index where sharded), or a hub name.
-      **config_overrides: fields of `StudentConfig`. With `lora_rank` the config has LoRA and the parameters are
-        still the base's: `lora.add_lora` gives them theirs.
+      name_or_dir: a directory with `config.json` and `*.safetensors` (with an index where sharded),
+        or a hub name.
+      **config_overrides: fields of `StudentConfig`. With `lora_rank` the config has LoRA and the
+        parameters are still the base's: `lora.add_lora` gives them theirs.
 
     Returns:
       The config, and the parameters as float32 NumPy arrays.
 
     Raises:
-      UserError: nothing there, only pickled weights, another architecture, or tensors that are missing, unused or
-        of a wrong shape (all are listed).
+      UserError: nothing there, only pickled weights, another architecture, or tensors that are
+        missing, unused or of a wrong shape (all are listed).
     """
     directory = _directory(name_or_dir)
     config = read_config(directory)
@@ -85,10 +105,14 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
 
     flat = traverse_util.flatten_dict(params, sep="/")
     if any(map(is_lora, flat)):
-        raise UserError("Hugging Face's T5 has no LoRA: merge the updates (merge_lora) before exporting")
+        raise UserError(
+            "Hugging Face's T5 has no LoRA: merge the updates (merge_lora) before exporting"
+        )
     directory = pathlib.Path(directory)
     if (directory / "model.safetensors").exists():
-        raise UserError(f"{directory} already holds model.safetensors: choose another directory or remove it")
+        raise UserError(
+            f"{directory} already holds model.safetensors: choose another directory or remove it"
+        )
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, (path, layer) in _names(flat).items():
@@ -104,7 +128,9 @@ def _names(leaves: dict[str, Any]) -> dict[str, tuple[str, int | None]]:
     """Their name -> (our path, layer or None), for leaves with a shape, by path."""
     names = {}
     for path, leaf in leaves.items():
-        theirs = next(re.sub(ours, theirs, path) for ours, theirs in _TABLE if re.fullmatch(ours, path))
+        theirs = next(
+            re.sub(ours, theirs, path) for ours, theirs in _TABLE if re.fullmatch(ours, path)
+        )
         layers = range(leaf.shape[0]) if "/layers/" in path else (None,)
         names.update({theirs.format(layer): (path, layer) for layer in layers})
     return names
@@ -125,7 +151,9 @@ def _directory(name_or_dir: str | os.PathLike) -> pathlib.Path:
         return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
     except Exception as e:  # its errors share no base class, and come from three libraries
         reason = " ".join(str(e).split())[:200]
-        raise UserError(f"'{name}' is neither a directory nor a model that the hub gives: {reason}") from e
+        raise UserError(
+            f"'{name}' is neither a directory nor a model that the hub gives: {reason}"
+        ) from e
 
 
 def _files(directory: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -137,12 +165,16 @@ def _files(directory: pathlib.Path) -> dict[str, pathlib.Path]:
         shards = [whole]
     elif index.exists():
         try:
-            shards = sorted({directory / name for name in json.loads(index.read_text())["weight_map"].values()})
+            shards = sorted(
+                {directory / name for name in json.loads(index.read_text())["weight_map"].values()}
+            )
         except (ValueError, KeyError, AttributeError) as e:
             raise UserError(f"cannot read the weights' index {index}: {e}") from e
     else:
-        hint = (" (pickled *.bin weights are never loaded; convert them once with transformers: "
-                "T5ForConditionalGeneration.from_pretrained(SOURCE).save_pretrained(TARGET))")
+        hint = (
+            " (pickled *.bin weights are never loaded; convert them once with transformers: "
+            "T5ForConditionalGeneration.from_pretrained(SOURCE).save_pretrained(TARGET))"
+        )
         raise UserError(f"{directory} holds no model.safetensors{hint}")
     files = {}
     for shard in shards:
@@ -165,8 +197,8 @@ def _read(file: pathlib.Path, name: str) -> np.ndarray:
 def _with_tying(config: StudentConfig, directory: pathlib.Path, files: dict) -> StudentConfig:
     """The config, once the weights agree with it that the output projection is, or is not, the embedding.
 
-    transformers 5 can make a T5 that is tied and yet does not scale its logits. It is read as an untied one whose
-    `lm_head` starts as a copy of the embedding, which computes the same.
+    transformers 5 can make a T5 that is tied and yet does not scale its logits. It is read as an
+    untied one whose `lm_head` starts as a copy of the embedding, which computes the same.
     """
     fields = json.loads((directory / "config.json").read_text())
     if "shared.weight" not in files:
@@ -174,9 +206,17 @@ def _with_tying(config: StudentConfig, directory: pathlib.Path, files: dict) -> 
     shared = _read(files["shared.weight"], "shared.weight")
     for name in (*_COPIES, *(["lm_head.weight"] if config.tie_word_embeddings else [])):
         if name in files and not np.array_equal(_read(files[name], name), shared):
-            raise UserError(f"{directory}: config.json says that {name} is tied to shared.weight, but they differ")
-    if not config.tie_word_embeddings and "lm_head.weight" not in files and "scale_decoder_outputs" not in fields:
-        raise UserError(f"{directory}: config.json says that lm_head.weight is not tied, but the weights have none")
+            raise UserError(
+                f"{directory}: config.json says that {name} is tied to shared.weight, but they differ"
+            )
+    if (
+        not config.tie_word_embeddings
+        and "lm_head.weight" not in files
+        and "scale_decoder_outputs" not in fields
+    ):
+        raise UserError(
+            f"{directory}: config.json says that lm_head.weight is not tied, but the weights have none"
+        )
     return config
 
 
@@ -186,15 +226,19 @@ def _check(directory: pathlib.Path, shapes: dict, names: dict, files: dict) -> N
 
     # What `_with_tying` has seen to is neither missing nor unused.
     known = {*names, *_COPIES, _UNUSED, "lm_head.weight"}
-    problems = [f"missing {name}" for name in names if name not in files and name != "lm_head.weight"]
+    problems = [
+        f"missing {name}" for name in names if name not in files and name != "lm_head.weight"
+    ]
     problems += [f"unused {name}" for name in files if name not in known]
     for name in sorted(names.keys() & files.keys()):
         path, layer = names[name]
-        want = list(shapes[path].shape[layer is not None:])
+        want = list(shapes[path].shape[layer is not None :])
         want = want[::-1] if path.endswith("/kernel") else want
         with safe_open(files[name], framework="numpy") as f:
             have = f.get_slice(name).get_shape()
         if have != want:
             problems.append(f"{name} is {have}, not {want}")
     if problems:
-        raise UserError(f"the weights in {directory} do not fit its config.json: {'; '.join(problems)}")
+        raise UserError(
+            f"the weights in {directory} do not fit its config.json: {'; '.join(problems)}"
+        )

@@ -1,8 +1,9 @@
 """Text to token ids: tokenizers, the student's prompt, and truncation that is counted and cuts only the context.
 
-A question is written as in the paper, `<prefix>: <question>\\nAnswer Choices:\\n(a) …\\n(b) …`, with the context,
-where there is one, in front of the question and joined to it by " \\n " as in the released data. T5's tokenizer
-splits on white space, so it drops the newlines, and a text's ids are its pieces' ids put together.
+A question is written as in the paper, `<prefix>: <question>\\nAnswer Choices:\\n(a) …\\n(b) …`,
+with the context, where there is one, in front of the question and joined to it by " \\n " as in the
+released data. T5's tokenizer splits on white space, so it drops the newlines, and a text's ids are
+its pieces' ids put together.
 """
 
 import functools
@@ -31,14 +32,20 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
     if str(name_or_dir) == "byte":
         return transformers.ByT5Tokenizer()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(name_or_dir), trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(name_or_dir), trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:200]
-        raise UserError(f"cannot load a tokenizer from '{name_or_dir}' (give 'byte', a directory with "
-                        f"tokenizer.json, or a hub name): {reason}") from e
+        raise UserError(
+            f"cannot load a tokenizer from '{name_or_dir}' (give 'byte', a directory with "
+            f"tokenizer.json, or a hub name): {reason}"
+        ) from e
     if (tokenizer.pad_token_id, tokenizer.eos_token_id) != (PAD_ID, EOS_ID):
-        raise UserError(f"the tokenizer '{name_or_dir}' is not a T5 tokenizer: its pad and end ids are "
-                        f"{tokenizer.pad_token_id} and {tokenizer.eos_token_id}, not {PAD_ID} and {EOS_ID}")
+        raise UserError(
+            f"the tokenizer '{name_or_dir}' is not a T5 tokenizer: its pad and end ids are "
+            f"{tokenizer.pad_token_id} and {tokenizer.eos_token_id}, not {PAD_ID} and {EOS_ID}"
+        )
     return tokenizer
 
 
@@ -63,9 +70,13 @@ def fingerprint(tokenizer) -> str:
 def question_text(question: Question) -> tuple[str, str]:
     """The context, which may be cut, and the question with its lettered choices, which may not."""
     if len(question.choices) > len(string.ascii_lowercase):
-        raise UserError(f"question '{question.id}' of {question.task} has {len(question.choices)} choices; "
-                        "they are lettered a to z, so 26 is the most")
-    choices = "".join(f"\n({letter}) {text}" for letter, text in zip(string.ascii_lowercase, question.choices))
+        raise UserError(
+            f"question '{question.id}' of {question.task} has {len(question.choices)} choices; "
+            "they are lettered a to z, so 26 is the most"
+        )
+    choices = "".join(
+        f"\n({letter}) {text}" for letter, text in zip(string.ascii_lowercase, question.choices)
+    )
     return question.context, f"{question.question}\nAnswer Choices:{choices}"
 
 
@@ -76,27 +87,30 @@ def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: in
     return max([length, *(len(head) + len(tail) + 1 for tail in tails)])
 
 
-def encode_questions(tokenizer, questions: Sequence[Question], prefix: str,
-                     max_length: int) -> tuple[list[list[int]], list[int]]:
+def encode_questions(
+    tokenizer, questions: Sequence[Question], prefix: str, max_length: int
+) -> tuple[list[list[int]], list[int]]:
     """Token ids of many questions, each ending in the end-of-sequence id.
 
     Args:
       tokenizer: from `load_tokenizer`.
       questions: any number.
       prefix: the target's word, e.g. "predict"; ": " is put after it.
-      max_length: the most tokens per question, with the end. What is too long loses the end of its context.
+      max_length: the most tokens per question, with the end. What is too long loses the end of its
+        context.
 
     Returns:
       The ids of each question, and how many context tokens each lost (0: it is whole).
 
     Raises:
-      UserError: a question does not fit even without its context. Its question and choices are never cut.
+      UserError: a question does not fit even without its context. Its question and choices are
+        never cut.
     """
     (head,) = _ids(tokenizer, [f"{prefix}: "])
     contexts, tails = _pieces(tokenizer, tuple(questions))
     needs = [len(head) + len(tail) + 1 for tail in tails]
     _check_fit(questions, needs, max_length)
-    kept = [context[:max_length - need] for context, need in zip(contexts, needs)]
+    kept = [context[: max_length - need] for context, need in zip(contexts, needs)]
     rows = [head + context + tail + [EOS_ID] for context, tail in zip(kept, tails)]
     return rows, [len(context) - len(keep) for context, keep in zip(contexts, kept)]
 
@@ -114,9 +128,11 @@ def _check_fit(questions: Sequence[Question], needs: Sequence[int], max_length: 
     long = sum(need > max_length for need in needs)
     if long:
         need, question = max(zip(needs, questions), key=lambda pair: pair[0])
-        raise UserError(f"{long} of {len(questions)} questions of {question.task} are longer than the input length "
-                        f"{max_length} without any context, and a question is never cut; the longest, '{question.id}', "
-                        f"needs {need} tokens: raise the input length to {need}")
+        raise UserError(
+            f"{long} of {len(questions)} questions of {question.task} are longer than the input length "
+            f"{max_length} without any context, and a question is never cut; the longest, '{question.id}', "
+            f"needs {need} tokens: raise the input length to {need}"
+        )
 
 
 def told(tokenizer, prefix: str) -> list[int]:
@@ -124,13 +140,17 @@ def told(tokenizer, prefix: str) -> list[int]:
     return list(_ids(tokenizer, [f"{prefix}: "])[0])
 
 
-def encode_targets(tokenizer, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], list[int]]:
+def encode_targets(
+    tokenizer, texts: Sequence[str], max_length: int
+) -> tuple[list[list[int]], list[int]]:
     """Token ids of many targets, and how many tokens each lost at its end.
 
     A cut target ends in the end-of-sequence id too, as Hugging Face's truncation has it.
     """
     whole = _ids(tokenizer, texts)
-    return [ids[:max_length - 1] + [EOS_ID] for ids in whole], [max(len(ids) + 1 - max_length, 0) for ids in whole]
+    return [ids[: max_length - 1] + [EOS_ID] for ids in whole], [
+        max(len(ids) + 1 - max_length, 0) for ids in whole
+    ]
 
 
 def _ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -141,4 +161,6 @@ def _ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:
         return [[byte + _BYTE_OFFSET for byte in text.encode()] for text in texts]
     if not texts:
         return []
-    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+    )["input_ids"]

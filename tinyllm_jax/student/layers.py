@@ -1,12 +1,14 @@
 """T5's layers as Flax NNX modules that hold nothing but `nnx.Param`.
 
-The semantics are those of T5 (arXiv 1910.10683) as Hugging Face transformers computes it, which the tests compare
-with: RMS norms without mean or bias in front of every block, attention without 1/sqrt(d), one relative-position table
-per stack, no biases anywhere. Shapes: B rows, L tokens, H heads, D = d_kv.
+The semantics are those of T5 (arXiv 1910.10683) as Hugging Face transformers computes it, which the
+tests compare
+with: RMS norms without mean or bias in front of every block, attention without 1/sqrt(d), one
+relative-position table per stack, no biases anywhere. Shapes: B rows, L tokens, H heads, D = d_kv.
 
-Kernels are (in, out), with H*D as one axis: it divides by more mesh sizes than H alone (FLAN-T5-small has 6 heads),
-`q`, `k`, `v`, `wi*` shard over `tensor` by column and `o`, `wo` by row, and every Linear takes LoRA the same way.
-Dropout keys are call arguments; `key=None` means no dropout.
+Kernels are (in, out), with H*D as one axis: it divides by more mesh sizes than H alone
+(FLAN-T5-small has 6 heads), `q`, `k`, `v`, `wi*` shard over `tensor` by column and `o`, `wo` by
+row, and every Linear takes LoRA the same way. Dropout keys are call arguments; `key=None` means no
+dropout.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ from jax.ad_checkpoint import checkpoint_name
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import StudentConfig
 
-MASKED = -1e9  # the score of what may not be attended to; finite, so that a row of padding has no NaN
+MASKED = (
+    -1e9
+)  # the score of what may not be attended to; finite, so that a row of padding has no NaN
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -33,9 +37,10 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 def random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Uniform uint32 words, a function of the key and each element's index alone, so equal on any mesh.
 
-    MurmurHash3's finaliser over the index, twice, with half of the key before each. `jax.random.bits` (Threefry) is
-    for cryptographic strength: on a CPU it took 20 ns an element, longer than the layers themselves, and each use
-    seconds to compile, where this fuses into the select that uses it.
+    MurmurHash3's finaliser over the index, twice, with half of the key before each.
+    `jax.random.bits` (Threefry) is
+    for cryptographic strength: on a CPU it took 20 ns an element, longer than the layers
+    themselves, and each use seconds to compile, where this fuses into the select that uses it.
     """
     first, second = jax.random.key_data(key)[:2]
     index, stride = jnp.zeros((), jnp.uint32), 1
@@ -58,11 +63,13 @@ def split_key(key: jax.Array | None, num: int, layers: int | None = None):
     return jax.random.split(key, num if layers is None else (layers, num))
 
 
-def relative_buckets(relative: jax.Array, bidirectional: bool, num_buckets: int, max_distance: int) -> jax.Array:
+def relative_buckets(
+    relative: jax.Array, bidirectional: bool, num_buckets: int, max_distance: int
+) -> jax.Array:
     """The bucket of each relative position (key's minus query's), int32 of the same shape.
 
-    Half of the buckets are exact, the other half logarithmic up to `max_distance`; a bidirectional table keeps
-    half of them for each direction. From Mesh TensorFlow's `_relative_position_bucket`.
+    Half of the buckets are exact, the other half logarithmic up to `max_distance`; a bidirectional
+    table keeps half of them for each direction. From Mesh TensorFlow's `_relative_position_bucket`.
     """
     offset = 0
     if bidirectional:
@@ -73,7 +80,9 @@ def relative_buckets(relative: jax.Array, bidirectional: bool, num_buckets: int,
         distance = jnp.maximum(-relative, 0)
     exact = num_buckets // 2
     # The maximum keeps log(0) out of a branch that `where` does not take.
-    ratio = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / jnp.log(max_distance / exact)
+    ratio = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / jnp.log(
+        max_distance / exact
+    )
     far = jnp.minimum(exact + (ratio * (num_buckets - exact)).astype(jnp.int32), num_buckets - 1)
     return offset + jnp.where(distance < exact, distance, far)
 
@@ -82,7 +91,8 @@ def relative_buckets(relative: jax.Array, bidirectional: bool, num_buckets: int,
 def add_positions(scores: jax.Array, positions: jax.Array) -> jax.Array:
     """Scores (B, H, Lq, Lk) plus positions (S, H, Lq, Lk), float32: S copies, each for B/S rows.
 
-    A copy's gradient is a sum over its rows, here a product with ones: XLA's CPU backend takes 20 times as long over the sum.
+    A copy's gradient is a sum over its rows, here a product with ones: XLA's CPU backend takes 20
+    times as long over the sum.
     """
     by_copy = scores.reshape(len(positions), -1, *scores.shape[1:])
     return (by_copy + positions[:, None]).reshape(scores.shape)
@@ -93,7 +103,10 @@ def _add_positions_backward(copies: int, d: jax.Array) -> tuple[jax.Array, jax.A
     return d, jnp.einsum("b,sbhqk->shqk", jnp.ones(by_copy.shape[1]), by_copy, precision="highest")
 
 
-add_positions.defvjp(lambda scores, positions: (add_positions(scores, positions), len(positions)), _add_positions_backward)
+add_positions.defvjp(
+    lambda scores, positions: (add_positions(scores, positions), len(positions)),
+    _add_positions_backward,
+)
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -101,11 +114,14 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> n
     return nnx.vmap(lambda key: make(nnx.Rngs(params=key)))(jax.random.split(rngs.params(), num))
 
 
-def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, keys) -> jax.Array:
+def scan(
+    config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array, keys
+) -> jax.Array:
     """Runs `x = body(layer, x, keys)` over stacked layers: compiled once, whatever the depth.
 
-    Only the results of products with kernels and of attention are kept for the backward pass; what lies between (norms,
-    gates, scores, dropout) is computed again, which costs less than to write it for every layer and read it back.
+    Only the results of products with kernels and of attention are kept for the backward pass; what
+    lies between (norms, gates, scores, dropout) is computed again, which costs less than to write
+    it for every layer and read it back.
 
     Args:
       config: `remat` keeps nothing but the carry, and recomputes the body's products too.
@@ -122,9 +138,16 @@ def scan(config: StudentConfig, layers: nnx.Module, body: Callable, x: jax.Array
     def step(x, slices):
         return body(nnx.merge(graph, slices[0]), partition.rows(x), slices[1]), None
 
-    # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not needed.
-    policy = None if config.remat else jax.checkpoint_policies.save_from_both_policies(
-        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names("attention"))
+    # Inside a scan XLA cannot merge the recomputation away, so the barrier against that is not
+    # needed.
+    policy = (
+        None
+        if config.remat
+        else jax.checkpoint_policies.save_from_both_policies(
+            jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+            jax.checkpoint_policies.save_only_these_names("attention"),
+        )
+    )
     step = jax.checkpoint(step, prevent_cse=False, policy=policy)
     return jax.lax.scan(step, x, (state, keys))[0]
 
@@ -138,23 +161,38 @@ def unstack(layers: nnx.Module, num: int) -> list[nnx.Module]:
 class Linear(nnx.Module):
     """`y = x @ kernel`, plus `(x @ lora_a) @ lora_b * alpha / rank` where `name` is a LoRA target (arXiv 2106.09685)."""
 
-    def __init__(self, config: StudentConfig, name: str, d_in: int, d_out: int, std: float, rngs: nnx.Rngs):
+    def __init__(
+        self, config: StudentConfig, name: str, d_in: int, d_out: int, std: float, rngs: nnx.Rngs
+    ):
         self.dtype, self.by_row = config.dtype, name in ("o", "wo")
         self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (d_in, d_out)))
-        self.lora_scale = config.lora_alpha / config.lora_rank if config.lora_rank and name in config.lora_targets else 0
+        self.lora_scale = (
+            config.lora_alpha / config.lora_rank
+            if config.lora_rank and name in config.lora_targets
+            else 0
+        )
         if self.lora_scale:
-            self.lora_a = nnx.Param(d_in**-0.5 * jax.random.normal(rngs.params(), (d_in, config.lora_rank)))
+            self.lora_a = nnx.Param(
+                d_in**-0.5 * jax.random.normal(rngs.params(), (d_in, config.lora_rank))
+            )
             self.lora_b = nnx.Param(jnp.zeros((config.lora_rank, d_out)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., d_in) to (..., d_out), in the compute dtype."""
-        # As matrices: XLA's CPU backend transposes three-dimensional operands of the kernel's gradient element by element.
+        # As matrices: XLA's CPU backend transposes three-dimensional operands of the kernel's
+        # gradient element by element.
         rows = x.reshape(-1, x.shape[-1])
         kernel = self.kernel[...].astype(self.dtype)
-        kernel = partition.constrain(kernel, *(("tensor", None) if self.by_row else (None, "tensor")))
+        kernel = partition.constrain(
+            kernel, *(("tensor", None) if self.by_row else (None, "tensor"))
+        )
         y = partition.constrain(rows @ kernel, partition.ROWS, None if self.by_row else "tensor")
         if self.lora_scale:
-            y += (rows @ self.lora_a[...].astype(self.dtype)) @ self.lora_b[...].astype(self.dtype) * self.lora_scale
+            y += (
+                (rows @ self.lora_a[...].astype(self.dtype))
+                @ self.lora_b[...].astype(self.dtype)
+                * self.lora_scale
+            )
         return y.reshape(*x.shape[:-1], -1)
 
 
@@ -193,21 +231,27 @@ class Attention(nnx.Module):
     def __call__(self, x, keys, values, mask, positions=None, key=None) -> jax.Array:
         """(B, Lq, d_model) to the same.
 
-        The weights are divided by their sum after the product with the values, on D columns and not on Lk. So no pass over
-        the scores needs another's result but for their maximum, and the gradient of the sum comes from the product too
-        (as in FlashAttention, arXiv 2205.14135).
+        The weights are divided by their sum after the product with the values, on D columns and not
+        on Lk. So no pass over the scores needs another's result but for their maximum, and the
+        gradient of the sum comes from the product too (as in FlashAttention, arXiv 2205.14135).
 
         Args:
           x: queries, (B, Lq, d_model).
           keys: (B, H, Lk, D).
           values: (B, H, Lk, D).
-          mask: bool, broadcastable to (B, 1, Lq, Lk): what may be attended to. Apart from the positions, so that nothing of
-            the size of all scores is read, or in the backward pass summed, for every layer.
-          positions: float32 (S, H, Lq, Lk), added to the scores (see `add_positions`); None for none.
+          mask: bool, broadcastable to (B, 1, Lq, Lk): what may be attended to. Apart from the
+            positions, so that nothing of the size of all scores is read, or in the backward pass
+            summed, for every layer.
+          positions: float32 (S, H, Lq, Lk), added to the scores (see `add_positions`); None for
+            none.
           key: a dropout key, or None.
         """
-        scores = jnp.einsum("bqhd,bhkd->bhqk", self._split(self.q(x)), keys, preferred_element_type=jnp.float32)
-        scores = jnp.where(mask, scores if positions is None else add_positions(scores, positions), MASKED)
+        scores = jnp.einsum(
+            "bqhd,bhkd->bhqk", self._split(self.q(x)), keys, preferred_element_type=jnp.float32
+        )
+        scores = jnp.where(
+            mask, scores if positions is None else add_positions(scores, positions), MASKED
+        )
         highest = checkpoint_name(jax.lax.stop_gradient(scores.max(-1, keepdims=True)), "attention")
         weights = jnp.exp(scores - highest)
         total = checkpoint_name(weights.sum(-1), "attention")
@@ -221,7 +265,10 @@ class FeedForward(nnx.Module):
     """`wo(relu(wi(x)))` in T5 1.0, `wo(gelu(wi_0(x)) * wi_1(x))` with the tanh form of gelu in T5 1.1."""
 
     def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
-        self.gated, self.dropout_rate = config.feed_forward_proj == "gated-gelu", config.dropout_rate
+        self.gated, self.dropout_rate = (
+            config.feed_forward_proj == "gated-gelu",
+            config.dropout_rate,
+        )
         width, inner = config.d_model, config.d_ff
         for name in config.projections[4:-1]:
             setattr(self, name, Linear(config, name, width, inner, width**-0.5, rngs))
@@ -229,7 +276,11 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """(B, L, d_model) to the same."""
-        y = jax.nn.gelu(self.wi_0(x), approximate=True) * self.wi_1(x) if self.gated else jax.nn.relu(self.wi(x))
+        y = (
+            jax.nn.gelu(self.wi_0(x), approximate=True) * self.wi_1(x)
+            if self.gated
+            else jax.nn.relu(self.wi(x))
+        )
         return self.wo(dropout(y, self.dropout_rate, key))
 
 
@@ -263,12 +314,15 @@ class DecoderLayer(nnx.Module):
         self.cross_attention_norm, self.cross_attention = RMSNorm(config), Attention(config, rngs)
         self.feed_forward_norm, self.feed_forward = RMSNorm(config), FeedForward(config, rngs)
 
-    def __call__(self, x, mask, positions, cross, cross_mask, keys=(None,) * DROPOUTS, past=None, index=0):
+    def __call__(
+        self, x, mask, positions, cross, cross_mask, keys=(None,) * DROPOUTS, past=None, index=0
+    ):
         """One decoder layer, over whole targets or over the next token of each.
 
         Args:
-          x: (N, L, d_model). N may be a multiple of B: then rows are grouped by question, and the targets of one
-            question read its keys and values in place (cross-attention knows no target positions).
+          x: (N, L, d_model). N may be a multiple of B: then rows are grouped by question, and the
+            targets of one question read its keys and values in place (cross-attention knows no
+            target positions).
           mask: bool, broadcastable to (N, 1, L, Lk): what self-attention may attend to.
           positions: float32 (S, H, L, Lk), self-attention's.
           cross: the encoded question's keys and values, two of (B, H, Le, D).
@@ -278,12 +332,16 @@ class DecoderLayer(nnx.Module):
           index: the position in `past` of the first token of `x`.
 
         Returns:
-          (N, L, d_model), and self-attention's keys and values with these tokens', two of (N, H, Lk, D).
+          (N, L, d_model), and self-attention's keys and values with these tokens', two of (N, H,
+          Lk, D).
         """
         y = self.self_attention_norm(x)
         seen = self.self_attention.keys_values(y)
         if past is not None:
-            seen = tuple(jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2) for old, now in zip(past, seen))
+            seen = tuple(
+                jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=2)
+                for old, now in zip(past, seen)
+            )
         y = self.self_attention(y, *seen, mask, positions, keys[0])
         x += dropout(y, self.dropout_rate, keys[1])
         y = self.cross_attention_norm(x).reshape(cross[0].shape[0], -1, x.shape[-1])

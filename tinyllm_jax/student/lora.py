@@ -1,7 +1,8 @@
 """LoRA (arXiv 2106.09685): low-rank updates beside frozen kernels, trained alone and merged for export.
 
-A targeted projection has two more leaves, `lora_a` (layers, d_in, rank) and `lora_b` (layers, rank, d_out);
-`layers.Linear` adds `(x @ lora_a) @ lora_b * alpha / rank`, so training never makes the full product.
+A targeted projection has two more leaves, `lora_a` (layers, d_in, rank) and `lora_b` (layers, rank,
+d_out); `layers.Linear` adds `(x @ lora_a) @ lora_b * alpha / rank`, so training never makes the
+full product.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ def add_lora(config: StudentConfig, params: dict, key: jax.Array) -> dict:
 
 def _fresh(config: StudentConfig, key: jax.Array) -> dict[str, jax.Array]:
     """The low-rank leaves of `init_params`; under jit the rest of it is never computed."""
+
     def leaves(key):
         flat = traverse_util.flatten_dict(init_params(config, key), sep="/")
         return {path: leaf for path, leaf in flat.items() if is_lora(path)}
@@ -53,5 +55,7 @@ def merge_lora(config: StudentConfig, params: dict) -> tuple[StudentConfig, dict
         if path.endswith("/lora_a"):
             at = path.removesuffix("/lora_a")
             update = jnp.matmul(flat[path], flat[f"{at}/lora_b"], precision="highest")
-            merged[f"{at}/kernel"] = flat[f"{at}/kernel"] + update * (config.lora_alpha / config.lora_rank)
+            merged[f"{at}/kernel"] = flat[f"{at}/kernel"] + update * (
+                config.lora_alpha / config.lora_rank
+            )
     return dataclasses.replace(config, lora_rank=0), traverse_util.unflatten_dict(merged, sep="/")

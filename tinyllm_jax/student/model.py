@@ -1,11 +1,11 @@
 """The whole T5, and its functional core: `init_params`, `encode`, `decode`, `apply`.
 
-Outside this file a student is a `StudentConfig` and a nested dict of float32 arrays, whose paths read like
-`encoder/layers/self_attention/q/kernel` (the leading axis of everything under `layers` is the layer). NNX modules
-live only while a function is traced, so a jitted step costs no Python.
+Outside this file a student is a `StudentConfig` and a nested dict of float32 arrays, whose paths
+read like `encoder/layers/self_attention/q/kernel` (the leading axis of everything under `layers` is
+the layer). NNX modules live only while a function is traced, so a jitted step costs no Python.
 
-Token ids are int32; 0 pads, and is masked in the questions. Targets need no mask: the decoder is causal, and what
-stands after a target's end does not reach its tokens.
+Token ids are int32; 0 pads, and is masked in the questions. Targets need no mask: the decoder is
+causal, and what stands after a target's end does not reach its tokens.
 """
 
 import functools
@@ -17,7 +17,17 @@ from flax import nnx
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
 from tinyllm_jax.student.layers import (
-    DecoderLayer, EncoderLayer, Linear, RMSNorm, dropout, relative_buckets, scan, split_key, stack, unstack)
+    DecoderLayer,
+    EncoderLayer,
+    Linear,
+    RMSNorm,
+    dropout,
+    relative_buckets,
+    scan,
+    split_key,
+    stack,
+    unstack,
+)
 
 
 class Encoder(nnx.Module):
@@ -39,7 +49,13 @@ class Encoder(nnx.Module):
             return layer(x, mask, positions, keys)
 
         x = dropout(x, config.dropout_rate, first)
-        x = scan(config, self.layers, body, x, split_key(middle, EncoderLayer.DROPOUTS, config.num_layers))
+        x = scan(
+            config,
+            self.layers,
+            body,
+            x,
+            split_key(middle, EncoderLayer.DROPOUTS, config.num_layers),
+        )
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
 
@@ -49,7 +65,9 @@ class Decoder(nnx.Module):
     def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
         self.config = config
         self.relative_bias = _relative_table(config, rngs)
-        self.layers = stack(lambda rngs: DecoderLayer(config, rngs), config.num_decoder_layers, rngs)
+        self.layers = stack(
+            lambda rngs: DecoderLayer(config, rngs), config.num_decoder_layers, rngs
+        )
         self.final_norm = RMSNorm(config)
 
     def positions(self, length: int) -> jax.Array:
@@ -64,7 +82,8 @@ class Decoder(nnx.Module):
           encoded: (B, Le, d_model).
           mask: bool, of the questions, (B, 1, 1 or Ld, Le).
           key: a dropout key, or None.
-          own_mask: bool, of the targets among themselves, (N, 1, Ld, Ld), beside that they are causal; None for none.
+          own_mask: bool, of the targets among themselves, (N, 1, Ld, Ld), beside that they are
+            causal; None for none.
 
         Returns:
           (N, Ld, d_model).
@@ -75,7 +94,9 @@ class Decoder(nnx.Module):
         first, middle, last = split_key(key, 3)
 
         def body(layer, x, keys):
-            return layer(x, own, positions, layer.cross_attention.keys_values(encoded), mask, keys)[0]
+            return layer(x, own, positions, layer.cross_attention.keys_values(encoded), mask, keys)[
+                0
+            ]
 
         x = dropout(x, config.dropout_rate, first)
         keys = split_key(middle, DecoderLayer.DROPOUTS, config.num_decoder_layers)
@@ -84,7 +105,10 @@ class Decoder(nnx.Module):
 
     def cross(self, encoded: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
         """Each layer's cross-attention keys and values, two of (B, H, Le, D): computed once to decode."""
-        return [layer.cross_attention.keys_values(encoded) for layer in unstack(self.layers, self.config.num_decoder_layers)]
+        return [
+            layer.cross_attention.keys_values(encoded)
+            for layer in unstack(self.layers, self.config.num_decoder_layers)
+        ]
 
     def step(self, layers, x, positions, cross, mask, past, index) -> tuple[jax.Array, list]:
         """The next token of each row.
@@ -113,15 +137,20 @@ class T5(nnx.Module):
 
     def __init__(self, config: StudentConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = nnx.Param(jax.random.normal(rngs.params(), (config.vocab_size, config.d_model)))
+        self.embedding = nnx.Param(
+            jax.random.normal(rngs.params(), (config.vocab_size, config.d_model))
+        )
         self.encoder = Encoder(config, rngs)
         self.decoder = Decoder(config, rngs)
         if not config.tie_word_embeddings:
-            self.lm_head = Linear(config, "lm_head", config.d_model, config.vocab_size, config.d_model**-0.5, rngs)
+            self.lm_head = Linear(
+                config, "lm_head", config.d_model, config.vocab_size, config.d_model**-0.5, rngs
+            )
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """(..., L) ids to (..., L, d_model), in the compute dtype."""
-        # The table is split along its width: each device looks up its part for the rows of all, and they exchange.
+        # The table is split along its width: each device looks up its part for the rows of all, and
+        # they exchange.
         found = self.embedding[...][partition.constrain(ids, "data")].astype(self.config.dtype)
         return partition.rows(partition.constrain(found, "data", None, "fsdp"))
 
@@ -142,14 +171,20 @@ def _relative_table(config: StudentConfig, rngs: nnx.Rngs) -> nnx.Param:
     return nnx.Param(config.d_model**-0.5 * jax.random.normal(rngs.params(), shape))
 
 
-def _relative_bias(config: StudentConfig, table: jax.Array, length: int, bidirectional: bool) -> jax.Array:
+def _relative_bias(
+    config: StudentConfig, table: jax.Array, length: int, bidirectional: bool
+) -> jax.Array:
     """float32 (S, H, length, length): the table's value for each pair of query and key, S times, once for each shard of the rows.
 
     So a shard sums its own rows' gradient over all layers, and the shards' sums meet once.
     """
     position = jnp.arange(length)
-    buckets = relative_buckets(position[None, :] - position[:, None], bidirectional,
-                               config.relative_attention_num_buckets, config.relative_attention_max_distance)
+    buckets = relative_buckets(
+        position[None, :] - position[:, None],
+        bidirectional,
+        config.relative_attention_num_buckets,
+        config.relative_attention_max_distance,
+    )
     found = table[buckets].transpose(2, 0, 1)
     return partition.rows(jnp.broadcast_to(found, (partition.shards(), *found.shape)))
 
@@ -179,8 +214,8 @@ def param_shapes(config: StudentConfig) -> dict:
 def init_params(config: StudentConfig, key: jax.Array) -> dict:
     """Random parameters, float32, from T5's initialisation (Mesh TensorFlow's, as in transformers' `_init_weights`).
 
-    The untied output projection is drawn with `d_model**-0.5`, as in T5X; with transformers' 1.0 the first logits
-    of a student that starts from nothing would be `d_model**0.5` too large.
+    The untied output projection is drawn with `d_model**-0.5`, as in T5X; with transformers' 1.0
+    the first logits of a student that starts from nothing would be `d_model**0.5` too large.
     """
     return nnx.to_pure_dict(nnx.state(T5(config, nnx.Rngs(params=key)), nnx.Param))
 
@@ -190,8 +225,13 @@ def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
     return queries[:, None, :, None] == keys[:, None, None, :]
 
 
-def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Array | None = None,
-           segments: jax.Array | None = None) -> jax.Array:
+def encode(
+    config: StudentConfig,
+    params: dict,
+    inputs: jax.Array,
+    key: jax.Array | None = None,
+    segments: jax.Array | None = None,
+) -> jax.Array:
     """Encodes questions: ids (B, Le) to (B, Le, d_model), in the compute dtype.
 
     Args:
@@ -199,22 +239,30 @@ def encode(config: StudentConfig, params: dict, inputs: jax.Array, key: jax.Arra
       params: as `init_params` makes them.
       inputs: int32, padded with 0 on the right.
       key: a dropout key, or None for no dropout.
-      segments: int32 (B, Le), which question each token belongs to, see `student.packing`; None: a row is a question.
+      segments: int32 (B, Le), which question each token belongs to, see `student.packing`; None: a
+        row is a question.
     """
     model = bind(config, params)
     mask = question_mask(inputs) if segments is None else segment_mask(segments, segments)
     return model.encoder(model.embed(inputs), mask, key)
 
 
-def decode(config: StudentConfig, params: dict, targets_in: jax.Array, encoded: jax.Array, inputs: jax.Array,
-           key: jax.Array | None = None) -> jax.Array:
+def decode(
+    config: StudentConfig,
+    params: dict,
+    targets_in: jax.Array,
+    encoded: jax.Array,
+    inputs: jax.Array,
+    key: jax.Array | None = None,
+) -> jax.Array:
     """The logits of every next token: float32 (N, Ld, vocab_size).
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      targets_in: int32 (N, Ld), the targets shifted right. N is B, or a multiple of it: then the N/B targets of
-        question b are rows b*N/B onward, and each question is attended to without being copied.
+      targets_in: int32 (N, Ld), the targets shifted right. N is B, or a multiple of it: then the
+        N/B targets of question b are rows b*N/B onward, and each question is attended to without
+        being copied.
       encoded: (B, Le, d_model), from `encode`.
       inputs: int32 (B, Le), the questions, for their padding.
       key: a dropout key, or None for no dropout.
@@ -223,38 +271,52 @@ def decode(config: StudentConfig, params: dict, targets_in: jax.Array, encoded: 
     return model.logits(model.decoder(model.embed(targets_in), encoded, question_mask(inputs), key))
 
 
-def apply(config: StudentConfig, params: dict, inputs: jax.Array, decoder_inputs: jax.Array,
-          key: jax.Array | None = None) -> jax.Array:
+def apply(
+    config: StudentConfig,
+    params: dict,
+    inputs: jax.Array,
+    decoder_inputs: jax.Array,
+    key: jax.Array | None = None,
+) -> jax.Array:
     """`encode`, then `decode`: float32 logits (N, Ld, vocab_size)."""
     encoder_key, decoder_key = split_key(key, 2)
     encoded = encode(config, params, inputs, encoder_key)
     return decode(config, params, decoder_inputs, encoded, inputs, decoder_key)
 
 
-def hidden(config: StudentConfig, params: dict, batch: dict[str, jax.Array],
-           key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def hidden(
+    config: StudentConfig, params: dict, batch: dict[str, jax.Array], key: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """`apply` to packed rows, but for the last product, whose result is too large to be held.
 
-    Nothing sees past its own segment. The relative positions need no segments: one is contiguous, and they are differences.
+    Nothing sees past its own segment. The relative positions need no segments: one is contiguous,
+    and they are differences.
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B*E, Le), ids and the question of each;
-        "targets", "target_segments" and "target_inputs", (B, Ld), ids (not shifted), the target and the question of each.
-        Row b of the targets reads the E rows of inputs from b*E on.
+      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B*E, Le), ids and
+        the question of each; "targets", "target_segments" and "target_inputs", (B, Ld), ids (not
+        shifted), the target and the question of each. Row b of the targets reads the E rows of
+        inputs from b*E on.
       key: a dropout key, or None for no dropout.
 
     Returns:
-      The decoder's states (B, Ld, d_model) and the kernel (d_model, vocab_size): the logits are their product.
+      The decoder's states (B, Ld, d_model) and the kernel (d_model, vocab_size): the logits are
+      their product.
     """
     encoder_key, decoder_key = split_key(key, 2)
     model, asked, written = bind(config, params), batch["input_segments"], batch["target_segments"]
     encoded = encode(config, params, batch["inputs"], encoder_key, asked)
     read = segment_mask(batch["target_inputs"], asked.reshape(len(written), -1))
     encoded = partition.rows(encoded.reshape(len(written), -1, encoded.shape[-1]))
-    x = model.decoder(model.embed(shift_right(batch["targets"], written)), encoded, read, decoder_key,
-                      segment_mask(written, written))
+    x = model.decoder(
+        model.embed(shift_right(batch["targets"], written)),
+        encoded,
+        read,
+        decoder_key,
+        segment_mask(written, written),
+    )
     return model.projection(x)
 
 
@@ -266,5 +328,7 @@ def shift_right(targets: jax.Array, segments: jax.Array | None = None) -> jax.Ar
     shifted = jnp.concatenate([jnp.full_like(targets[..., :1], PAD_ID), targets[..., :-1]], axis=-1)
     if segments is None:
         return shifted
-    goes_on = jnp.pad(segments[..., 1:] == segments[..., :-1], [(0, 0)] * (targets.ndim - 1) + [(1, 0)])
+    goes_on = jnp.pad(
+        segments[..., 1:] == segments[..., :-1], [(0, 0)] * (targets.ndim - 1) + [(1, 0)]
+    )
     return jnp.where(goes_on, shifted, PAD_ID)

@@ -17,7 +17,9 @@ from tinyllm_jax.student.config import EOS_ID, PAD_ID
 NAME = "words"  # as config.student.tokenizer
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
 UNKNOWN_ID = 2
-ROUND = 128  # a vocabulary that follows from the words is a multiple of this, which a mesh can divide
+ROUND = (
+    128  # a vocabulary that follows from the words is a multiple of this, which a mesh can divide
+)
 
 # A place without white space, in front of punctuation or behind it.
 _JOINT = r"(?<=\S)(?=[^\w\s])|(?<=[^\w\s])(?=\w)"

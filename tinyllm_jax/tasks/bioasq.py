@@ -1,11 +1,13 @@
 """BioASQ, the yes/no questions of task B, with the snippets that answer them (Tsatsaronis et al. 2015).
 
-The data needs registration at participants-area.bioasq.org and may not be passed on, so there is no default source:
-give the official JSON as `json:PATH`, either a file (its questions are the train split) or a directory of
-`train.json`, `validation.json` and `test.json`. A file holds
+The data needs registration at participants-area.bioasq.org and may not be passed on, so there is no
+default source: give the official JSON as `json:PATH`, either a file (its questions are the train
+split) or a directory of `train.json`, `validation.json` and `test.json`. A file holds
 
-    {"questions": [{"id": "55031181e9bde69634000014", "type": "yesno", "body": "Is Hirschsprung disease a mendelian …?",
-                    "snippets": [{"text": "Hirschsprung disease is …", …}], "exact_answer": "yes", …}, …]}
+    {"questions": [{"id": "55031181e9bde69634000014", "type": "yesno", "body": "Is Hirschsprung
+    disease a mendelian …?",
+                    "snippets": [{"text": "Hirschsprung disease is …", …}], "exact_answer": "yes",
+                    …}, …]}
 
 Questions of the other types are left out and counted. The snippets are the context.
 """
@@ -27,12 +29,15 @@ def read(path: str) -> dict[str, list[Question]]:
     """The yes/no questions of an official file, or of a directory with one official file per split.
 
     Raises:
-      UserError: the path is missing, a file is not BioASQ's JSON, or a yes/no question is malformed.
+      UserError: the path is missing, a file is not BioASQ's JSON, or a yes/no question is
+        malformed.
     """
     root = Path(path).expanduser()
     files = {"train": root}
     if root.is_dir():
-        files = {split: root / f"{split}.json" for split in SPLITS if (root / f"{split}.json").exists()}
+        files = {
+            split: root / f"{split}.json" for split in SPLITS if (root / f"{split}.json").exists()
+        }
     if not files:
         raise UserError(f"{root} has none of train.json, validation.json, test.json")
     return {split: _read_file(file, split) for split, file in files.items()}
@@ -43,9 +48,14 @@ def _read_file(file: Path, split: str) -> list[Question]:
         everything = json.loads(file.read_text(encoding="utf-8"))["questions"]
         yes_no = [(split, row) for row in everything if row["type"] == "yesno"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read BioASQ's official JSON from {file}: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"cannot read BioASQ's official JSON from {file}: {type(error).__name__}: {error}"
+        ) from None
     if others := len(everything) - len(yes_no):
-        sources.say("bioasq", [f"{file}: left out {others} of {len(everything)} questions, which are not yes/no"])
+        sources.say(
+            "bioasq",
+            [f"{file}: left out {others} of {len(everything)} questions, which are not yes/no"],
+        )
     questions, notes = sources.questions("bioasq", yes_no, from_official)
     if notes:
         raise UserError(f"{file}: {notes[0]}")
@@ -57,5 +67,10 @@ def from_official(row: dict) -> dict:
     answer = row["exact_answer"]
     answer = answer[0] if isinstance(answer, list) else answer
     context = SEPARATOR.join(snippet["text"] for snippet in row.get("snippets", []))
-    return {"id": row["id"], "context": context, "question": row["body"], "choices": CHOICES,
-            "answer": answer.strip().lower()}
+    return {
+        "id": row["id"],
+        "context": context,
+        "question": row["body"],
+        "choices": CHOICES,
+        "answer": answer.strip().lower(),
+    }

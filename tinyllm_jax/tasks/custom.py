@@ -1,13 +1,15 @@
 """Your own multiple-choice questions, as JSON lines: `task=custom`, source `jsonl:PATH`.
 
-PATH is a file whose rows name their split, or a directory of `train.jsonl`, `validation.jsonl` and `test.jsonl`. A row:
+PATH is a file whose rows name their split, or a directory of `train.jsonl`, `validation.jsonl` and
+`test.jsonl`. A row:
 
     {"id": "q1", "split": "train", "context": "", "question": "Which is heavier?",
      "choices": ["a feather", "an anvil"], "answer": "an anvil"}
 
-`question`, at least two `choices` and `answer` (one of the choices, verbatim) are needed. `id` is a text, unique within
-its split, and is the row's line number when absent; `context` is a passage that may be truncated; `split` is "train"
-when absent. A field of another name is an error. Any other task's questions can be read from such files too.
+`question`, at least two `choices` and `answer` (one of the choices, verbatim) are needed. `id` is a
+text, unique within its split, and is the row's line number when absent; `context` is a passage that
+may be truncated; `split` is "train" when absent. A field of another name is an error. Any other
+task's questions can be read from such files too.
 """
 
 import json
@@ -30,7 +32,9 @@ def read(path: str, task: str = "custom") -> dict[str, list[Question]]:
     root = Path(path).expanduser()
     files = {"train": root}
     if root.is_dir():
-        files = {split: root / f"{split}.jsonl" for split in SPLITS if (root / f"{split}.jsonl").exists()}
+        files = {
+            split: root / f"{split}.jsonl" for split in SPLITS if (root / f"{split}.jsonl").exists()
+        }
     if not files:
         raise UserError(f"{root} has none of train.jsonl, validation.jsonl, test.jsonl")
     found: dict[tuple[str, str], Question] = {}
@@ -38,9 +42,14 @@ def read(path: str, task: str = "custom") -> dict[str, list[Question]]:
         for place, row in _rows(file):
             question = _question(place, row, task, split)
             if (question.split, question.id) in found:
-                raise UserError(f"{place}: id '{question.id}' is already used in split {question.split}")
+                raise UserError(
+                    f"{place}: id '{question.id}' is already used in split {question.split}"
+                )
             found[question.split, question.id] = question
-    splits = {split: [question for question in found.values() if question.split == split] for split in SPLITS}
+    splits = {
+        split: [question for question in found.values() if question.split == split]
+        for split in SPLITS
+    }
     return {split: questions for split, questions in splits.items() if questions}
 
 
@@ -65,7 +74,10 @@ def _question(place: str, row: dict, task: str, split: str) -> Question:
         raise UserError(f"{place}: {unknown('field', extra[0], FIELDS)}")
     missing = [field for field in ("question", "choices", "answer") if field not in row]
     if missing or not isinstance(row["choices"], list):
-        raise UserError(f"{place}: " + (f"no field {', '.join(missing)}" if missing else "choices is not a list"))
+        raise UserError(
+            f"{place}: "
+            + (f"no field {', '.join(missing)}" if missing else "choices is not a list")
+        )
     row = {"context": "", "split": split, **row, "choices": tuple(row["choices"]), "task": task}
     if row["split"] not in SPLITS:
         raise UserError(f"{place}: {unknown('split', str(row['split']), SPLITS)}")

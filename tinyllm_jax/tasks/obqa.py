@@ -21,11 +21,19 @@ MAX_INPUT = 160
 def from_hub(row: dict) -> dict:
     """The fields of a `Question` in one row of the hub's dataset."""
     texts, labels = row["choices"]["text"], row["choices"]["label"]
-    return {"id": row["id"], "question": row["question_stem"], "choices": texts,
-            "answer": choice_of(row["answerKey"], labels, texts)}
+    return {
+        "id": row["id"],
+        "question": row["question_stem"],
+        "choices": texts,
+        "answer": choice_of(row["answerKey"], labels, texts),
+    }
 
 
 def from_tfds(row: dict) -> dict:
     """The fields of a `Question` in one row of TFDS's dataset, which has no ids."""
     choices = [row["question"][f"choice_{letter}"] for letter in "ABCD"]
-    return {"question": row["question"]["stem"], "choices": choices, "answer": choices[row["answerKey"]]}
+    return {
+        "question": row["question"]["stem"],
+        "choices": choices,
+        "answer": choices[row["answerKey"]],
+    }

@@ -1,12 +1,13 @@
 """PIQA: which of two ways reaches a goal in the physical world (Bisk et al. 2020, arXiv 1911.11641).
 
-A row on the hub (a parquet copy of `ybisk/piqa`, which is a script); it has no id, so the id is the row's number:
+A row on the hub (a parquet copy of `ybisk/piqa`, which is a script); it has no id, so the id is the
+row's number:
 
     {"goal": "When boiling butter, when it's ready, you can", "sol1": "Pour it onto a plate",
      "sol2": "Pour it into a jar", "label": 1}
 
-16,113 / 1,838 questions in train / validation; the test labels are not public (label -1), and those rows are left out.
-The released files divide the validation split into validation and test.
+16,113 / 1,838 questions in train / validation; the test labels are not public (label -1), and those
+rows are left out. The released files divide the validation split into validation and test.
 """
 
 HUB = ("baber/piqa", None, None)

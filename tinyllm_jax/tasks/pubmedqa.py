@@ -2,14 +2,16 @@
 
 A row on the hub:
 
-    {"pubid": 21645374, "question": "Do mitochondria play a role in remodelling lace plant leaves …?",
-     "context": {"contexts": ["Programmed cell death (PCD) is …", "The following paper elucidates …"],
+    {"pubid": 21645374, "question": "Do mitochondria play a role in remodelling lace plant leaves
+    …?",
+     "context": {"contexts": ["Programmed cell death (PCD) is …", "The following paper elucidates
+     …"],
                  "labels": ["BACKGROUND", "RESULTS"], "meshes": […]},
      "long_answer": "Results depicted mitochondrial dynamics …", "final_decision": "yes"}
 
-The labelled part is 1,000 questions, all in one split, "train", on the hub; the released files divide it into
-500 / 100 / 400. The abstract is the context, so that truncation never reaches the question; `long_answer` is the
-paper's conclusion and is not shown.
+The labelled part is 1,000 questions, all in one split, "train", on the hub; the released files
+divide it into 500 / 100 / 400. The abstract is the context, so that truncation never reaches the
+question; `long_answer` is the paper's conclusion and is not shown.
 """
 
 from tinyllm_jax.tasks.released import SEPARATOR
@@ -22,5 +24,10 @@ CHOICES = ("yes", "no", "maybe")
 
 def from_hub(row: dict) -> dict:
     """The fields of a `Question` in one row of the hub's dataset."""
-    return {"id": str(row["pubid"]), "context": SEPARATOR.join(row["context"]["contexts"]), "question": row["question"],
-            "choices": CHOICES, "answer": row["final_decision"]}
+    return {
+        "id": str(row["pubid"]),
+        "context": SEPARATOR.join(row["context"]["contexts"]),
+        "question": row["question"],
+        "choices": CHOICES,
+        "answer": row["final_decision"],
+    }

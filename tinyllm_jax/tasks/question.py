@@ -37,13 +37,20 @@ class Question:
     @property
     def key(self) -> str:
         """A content hash: equal for equal questions, whatever their id, split or row number."""
-        content = json.dumps([self.task, self.context, self.question, self.choices, self.answer], ensure_ascii=False)
+        content = json.dumps(
+            [self.task, self.context, self.question, self.choices, self.answer], ensure_ascii=False
+        )
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def problem(question: Question) -> str:
     """What is wrong with a question, in a few words; "" when nothing is."""
-    texts = {"id": question.id, "context": question.context, "question": question.question, "answer": question.answer}
+    texts = {
+        "id": question.id,
+        "context": question.context,
+        "question": question.question,
+        "answer": question.answer,
+    }
     for name, value in texts.items():
         if not isinstance(value, str):
             return f"{name} is not a text: {value!r}"
@@ -56,5 +63,7 @@ def problem(question: Question) -> str:
     if not all(isinstance(choice, str) and choice.strip() for choice in question.choices):
         return f"an empty choice, or one that is not a text: {list(question.choices)!r}"
     if question.answer not in question.choices:
-        return f"the answer {question.answer!r} is not one of the choices {list(question.choices)!r}"
+        return (
+            f"the answer {question.answer!r} is not one of the choices {list(question.choices)!r}"
+        )
     return ""

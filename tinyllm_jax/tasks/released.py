@@ -2,11 +2,12 @@
 
 A file is a JSON list, or JSON lines, of
 
-    {"id": "7-980", "question": "The sun is responsible for", "choices": ["puppies learning new tricks", …],
+    {"id": "7-980", "question": "The sun is responsible for", "choices": ["puppies learning new
+    tricks", …],
      "answer": "plants sprouting, blooming and wilting"}
 
-An id may be a number. PubMedQA's and BioASQ's passage stands in front of the question in one string, its parts joined
-by a lone line break; `split_context` takes it apart again.
+An id may be a number. PubMedQA's and BioASQ's passage stands in front of the question in one
+string, its parts joined by a lone line break; `split_context` takes it apart again.
 """
 
 import json
@@ -16,7 +17,11 @@ from typing import Any
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question, problem
 
-FILE_SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # our name of a split: theirs
+FILE_SPLITS = {
+    "train": "train",
+    "validation": "valid",
+    "test": "test",
+}  # our name of a split: theirs
 CONTEXT_TASKS = ("pubmedqa", "bioasq")
 SEPARATOR = " \n "
 
@@ -26,11 +31,14 @@ def path(directory: Path | str, task: str, split: str) -> Path:
     return Path(directory) / task / f"{task}_{FILE_SPLITS[split]}.json"
 
 
-def parse_rows(file: Path | str, task: str, split: str) -> tuple[list[tuple[int, Question]], list[tuple[int, str]]]:
+def parse_rows(
+    file: Path | str, task: str, split: str
+) -> tuple[list[tuple[int, Question]], list[tuple[int, str]]]:
     """The questions of one released file, each with its row's index, and what is wrong with the other rows.
 
     Returns:
-      ([(index, question)], [(index, what is wrong)]): every row of the file is in exactly one of the two lists.
+      ([(index, question)], [(index, what is wrong)]): every row of the file is in exactly one of
+      the two lists.
 
     Raises:
       UserError: the file cannot be read or is neither a JSON list nor JSON lines.
@@ -58,7 +66,9 @@ def read(directory: Path | str, task: str) -> tuple[dict[str, list[Question]], l
             splits[split] = [question for _, question in good]
             notes += [f"{file}: row {index} left out: {what}" for index, what in bad]
     if not splits:
-        raise UserError(f"no released files of task '{task}': {path(directory, task, 'train')} does not exist")
+        raise UserError(
+            f"no released files of task '{task}': {path(directory, task, 'train')} does not exist"
+        )
     return splits, notes
 
 
@@ -100,7 +110,11 @@ def _question(row: Any, task: str, split: str) -> tuple[Question | None, str]:
         return None, f"no field {', '.join(missing)}"
     if not isinstance(row["question"], str) or not isinstance(row["choices"], list):
         return None, "question is not a text, or choices not a list"
-    context, text = split_context(row["question"]) if task in CONTEXT_TASKS else ("", row["question"])
-    question = Question(str(row["id"]), task, split, context, text, tuple(row["choices"]), row["answer"])
+    context, text = (
+        split_context(row["question"]) if task in CONTEXT_TASKS else ("", row["question"])
+    )
+    question = Question(
+        str(row["id"]), task, split, context, text, tuple(row["choices"]), row["answer"]
+    )
     wrong = problem(question)
     return (None, wrong) if wrong else (question, "")

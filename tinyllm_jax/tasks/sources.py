@@ -1,7 +1,8 @@
 """Reading published datasets, with Hugging Face `datasets` and with TensorFlow Datasets.
 
-Both give (split, row) pairs; a task's module turns a row into the fields of a `Question`. Script-based datasets no
-longer load in `datasets` 4 and later, so every hub name in this package is of parquet files.
+Both give (split, row) pairs; a task's module turns a row into the fields of a `Question`.
+Script-based datasets no longer load in `datasets` 4 and later, so every hub name in this package is
+of parquet files.
 """
 
 import collections
@@ -16,13 +17,15 @@ from tinyllm_jax.tasks.question import SPLITS, Question, problem
 Rows = Iterable[tuple[str, dict[str, Any]]]
 
 
-def hub_rows(name: str, config: str | None, revision: str | None, other: str = "") -> Iterator[tuple[str, dict]]:
+def hub_rows(
+    name: str, config: str | None, revision: str | None, other: str = ""
+) -> Iterator[tuple[str, dict]]:
     """(split, row) of a dataset on the Hugging Face hub, or of a local copy of its files.
 
     Args:
       name, config, revision: the dataset on the hub.
-      other: another hub name, or a local directory of parquet or JSON files named after their splits
-        (with one sub-directory per config, as in a clone, or without).
+      other: another hub name, or a local directory of parquet or JSON files named after their
+        splits (with one sub-directory per config, as in a clone, or without).
     """
     import datasets
 
@@ -36,10 +39,14 @@ def hub_rows(name: str, config: str | None, revision: str | None, other: str = "
         arguments = {"path": other or name, "name": config, "revision": None if other else revision}
     try:
         splits = datasets.load_dataset(**arguments)
-    except Exception as error:  # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions
+    except (
+        Exception
+    ) as error:  # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"cannot load dataset {arguments['path']}: {reason}; a local copy can be read with "
-                        f"hf:DIRECTORY") from None
+        raise UserError(
+            f"cannot load dataset {arguments['path']}: {reason}; a local copy can be read with "
+            f"hf:DIRECTORY"
+        ) from None
     for split, rows in splits.items():
         for row in rows:
             yield split, row
@@ -48,8 +55,9 @@ def hub_rows(name: str, config: str | None, revision: str | None, other: str = "
 def tfds_rows(name: str, data_dir: str = "") -> Iterator[tuple[str, dict]]:
     """(split, row) of a TFDS dataset, prepared in `data_dir` (TFDS's default directory when "").
 
-    Data that is not there yet is downloaded and stored as ArrayRecord, which needs no TensorFlow; data that was
-    prepared as TFRecord needs it. Values are Python's: bytes become str, class labels stay numbers.
+    Data that is not there yet is downloaded and stored as ArrayRecord, which needs no TensorFlow;
+    data that was prepared as TFRecord needs it. Values are Python's: bytes become str, class labels
+    stay numbers.
     """
     import tensorflow_datasets as tfds
 
@@ -61,7 +69,9 @@ def tfds_rows(name: str, data_dir: str = "") -> Iterator[tuple[str, dict]]:
         splits = {split: _tfds_split(builder, split) for split in builder.info.splits}
     except ModuleNotFoundError as error:
         package = "tinyllm_jax[tf]" if error.name == "tensorflow" else error.name
-        raise UserError(f"TFDS dataset {name} needs {error.name} here: pip install '{package}'") from None
+        raise UserError(
+            f"TFDS dataset {name} needs {error.name} here: pip install '{package}'"
+        ) from None
     except Exception as error:  # the network's, the archive's, and TFDS's own
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"cannot load TFDS dataset {name}: {reason}") from None
@@ -89,14 +99,17 @@ def _plain(value: Any) -> Any:
     return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
-def questions(task: str, rows: Rows, convert: Callable[[dict], dict]) -> tuple[dict[str, list[Question]], list[str]]:
+def questions(
+    task: str, rows: Rows, convert: Callable[[dict], dict]
+) -> tuple[dict[str, list[Question]], list[str]]:
     """The questions by split, and a line per split and reason for the rows that were left out.
 
     Args:
       task: the task's name.
       rows: (split, row) pairs; a split that is none of `SPLITS` is left out, and counted.
-      convert: gives a row's `question`, `choices` and `answer`, and `context` and `id` where it has them. An answer of
-        None means that the label is not public; the id is the row's number where the dataset has no ids.
+      convert: gives a row's `question`, `choices` and `answer`, and `context` and `id` where it has
+        them. An answer of None means that the label is not public; the id is the row's number where
+        the dataset has no ids.
 
     Raises:
       UserError: no row at all could be used; the message holds the first row's problem.
@@ -113,15 +126,21 @@ def questions(task: str, rows: Rows, convert: Callable[[dict], dict]) -> tuple[d
             first.setdefault((split, wrong[0]), f"row {index}: {wrong[1]}")
         else:
             splits[split][question.id] = question
-    notes = [f"{split}: {count} of {seen[split]} rows left out: {reason} (first: {first[split, reason]})"
-             for (split, reason), count in left_out.items()]
+    notes = [
+        f"{split}: {count} of {seen[split]} rows left out: {reason} (first: {first[split, reason]})"
+        for (split, reason), count in left_out.items()
+    ]
     good = {split: list(splits[split].values()) for split in SPLITS if splits.get(split)}
     if not good:
-        raise UserError(f"{task}: no usable row in the source; {notes[0] if notes else 'it is empty'}")
+        raise UserError(
+            f"{task}: no usable row in the source; {notes[0] if notes else 'it is empty'}"
+        )
     return good, notes
 
 
-def _convert(task: str, split: str, index: int, row: dict, convert) -> tuple[Question | None, tuple[str, str] | None]:
+def _convert(
+    task: str, split: str, index: int, row: dict, convert
+) -> tuple[Question | None, tuple[str, str] | None]:
     """(the question or None, (reason, detail) or None)."""
     if split not in SPLITS:
         return None, ("a split that is not used", split)

@@ -18,9 +18,11 @@ class Request:
       prompt: what the teacher reads; of its parts only `context` may be cut.
       forced: whether the prompt shows the gold answer.
       sample: which of the question's samples this is, from 0.
-      seed: the seed of its own sampling, derived from `key`: it depends on neither shards nor restarts.
-      logged: its result is in the log already. An engine whose texts could depend on what is computed beside them uses
-        these to form the same batches after a restart; any other engine leaves them out. No result is needed for them.
+      seed: the seed of its own sampling, derived from `key`: it depends on neither shards nor
+        restarts.
+      logged: its result is in the log already. An engine whose texts could depend on what is
+        computed beside them uses these to form the same batches after a restart; any other engine
+        leaves them out. No result is needed for them.
     """
 
     key: str
@@ -63,7 +65,7 @@ def one_line(said: object) -> str:
     """What a library or server says, as one short printable line."""
     text = "".join(c if c.isprintable() else " " for c in str(said) or type(said).__name__)
     text = " ".join(text.split())
-    return text if len(text) <= LINE else text[:LINE - 1] + "…"
+    return text if len(text) <= LINE else text[: LINE - 1] + "…"
 
 
 class Engine(Protocol):
@@ -72,11 +74,13 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[Result]:
         """Yields one result per request that is not `logged`, each as soon as it is finished.
 
-        A request that cannot be answered becomes a result with an `error`; the others go on. When `stop()` becomes
-        true, what is in flight is finished and yielded, nothing new is begun, and the iterator ends.
+        A request that cannot be answered becomes a result with an `error`; the others go on. When
+        `stop()` becomes true, what is in flight is finished and yielded, nothing new is begun, and
+        the iterator ends.
 
         Raises:
-          UserError: the engine itself is gone (a dead process, a refused key): no request can be answered any more.
+          UserError: the engine itself is gone (a dead process, a refused key): no request can be
+            answered any more.
         """
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """The resumable job: every question through every teacher, and each rationale into the log as it is finished.
 
-A job's state is its logs. It looks up which rows they hold, asks for the others, and may be stopped and started again
-at any moment; a finished job started again does nothing. A teacher's log is named after it and the hash of its setting
-(`plan.Teacher.setting`), so that a changed model, prompt or sampling begins another log and never mixes with the old one.
+A job's state is its logs. It looks up which rows they hold, asks for the others, and may be stopped
+and started again at any moment; a finished job started again does nothing. A teacher's log is named
+after it and the hash of its setting (`plan.Teacher.setting`), so that a changed model, prompt or
+sampling begins another log and never mixes with the old one.
 """
 
 import dataclasses
@@ -26,7 +27,11 @@ from tinyllm_jax.teachers.log import Log, read
 from tinyllm_jax.teachers.plan import Teacher
 from tinyllm_jax.teachers.stopping import Stopping
 
-STAGES = {"forced": (True,), "unforced": (False,), "unforced-first": (False, True)}  # by mode: whether each is forced
+STAGES = {
+    "forced": (True,),
+    "unforced": (False,),
+    "unforced-first": (False, True),
+}  # by mode: whether each is forced
 LISTED = 20  # failures printed; the log has them all
 HOPELESS = 100  # failures in a row, with nothing written, after which a job gives up
 
@@ -54,12 +59,20 @@ class JobResult:
     cut: int
 
 
-def teach(task: str, source: str, teachers: Mapping[str, ml_collections.ConfigDict], out: Path | str,
-          splits: Sequence[str] = ("train",), seed: int = 0, shard: tuple[int, int] = (0, 1),
-          limit: int = 0) -> dict[str, JobResult]:
+def teach(
+    task: str,
+    source: str,
+    teachers: Mapping[str, ml_collections.ConfigDict],
+    out: Path | str,
+    splits: Sequence[str] = ("train",),
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    limit: int = 0,
+) -> dict[str, JobResult]:
     """Has each teacher write rationales of the questions of `splits` into `out/TEACHER-SETTING.tfrecord`.
 
-    The teachers work one after the other; each one's counts are printed. SIGTERM or Ctrl-C lets what is in flight finish.
+    The teachers work one after the other; each one's counts are printed. SIGTERM or Ctrl-C lets
+    what is in flight finish.
 
     Args:
       task, source: as for `tasks.load`.
@@ -71,20 +84,30 @@ def teach(task: str, source: str, teachers: Mapping[str, ml_collections.ConfigDi
       limit: only the first so many questions of each split; 0: all.
 
     Raises:
-      UserError: bad input, before anything is written; a log or an engine that fails, with all finished rows safe.
+      UserError: bad input, before anything is written; a log or an engine that fails, with all
+        finished rows safe.
     """
     for name, spec in teachers.items():
         configs.check(name, spec)
     if not 0 <= shard[0] < shard[1]:
-        raise UserError(f"there is no shard {shard[0]}/{shard[1]}; {shard[1]} shards are 0/{shard[1]} to "
-                        f"{shard[1] - 1}/{shard[1]}")
+        raise UserError(
+            f"there is no shard {shard[0]}/{shard[1]}; {shard[1]} shards are 0/{shard[1]} to "
+            f"{shard[1] - 1}/{shard[1]}"
+        )
     questions = tasks.load(task, source)
     missing = [split for split in (*splits, "train") if split not in questions]
     if missing:
-        raise UserError(f"task '{task}': the source has no split '{missing[0]}' (it has {', '.join(questions)})")
-    wanted = [question for split in splits for question in questions[split][:limit or None]][shard[0]::shard[1]]
+        raise UserError(
+            f"task '{task}': the source has no split '{missing[0]}' (it has {', '.join(questions)})"
+        )
+    wanted = [question for split in splits for question in questions[split][: limit or None]][
+        shard[0] :: shard[1]
+    ]
     revisions = {name: models.resolve(name, spec) for name, spec in teachers.items()}
-    plans = [plan.load(name, spec, revisions[name], task, questions["train"], seed) for name, spec in teachers.items()]
+    plans = [
+        plan.load(name, spec, revisions[name], task, questions["train"], seed)
+        for name, spec in teachers.items()
+    ]
     done: dict[str, JobResult] = {}
     with Stopping() as stop:
         for teacher in plans:
@@ -100,8 +123,13 @@ def log_path(out: Path, teacher: Teacher, shard: tuple[int, int] = (0, 1)) -> Pa
     return out / f"{teacher.name}-{teacher.setting}{part}.tfrecord"
 
 
-def run(teacher: Teacher, questions: Sequence[Question], path: Path, stop: Callable[[], bool],
-        open_engine: Callable[[Teacher], Engine] | None = None) -> JobResult:
+def run(
+    teacher: Teacher,
+    questions: Sequence[Question],
+    path: Path,
+    stop: Callable[[], bool],
+    open_engine: Callable[[Teacher], Engine] | None = None,
+) -> JobResult:
     """One teacher's part of `teach`: the questions' rationales into the log at `path`.
 
     Args:
@@ -109,7 +137,8 @@ def run(teacher: Teacher, questions: Sequence[Question], path: Path, stop: Calla
       questions: of one task, at least one.
       path: the log.
       stop: whether to end early.
-      open_engine: opens the engine, when there is something to do; None: the one that the teacher's fields name.
+      open_engine: opens the engine, when there is something to do; None: the one that the teacher's
+        fields name.
     """
     task = questions[0].task
     with Log(path, task, teacher.name) as log:
@@ -121,19 +150,25 @@ def run(teacher: Teacher, questions: Sequence[Question], path: Path, stop: Calla
             for forced in STAGES[teacher.spec.mode]:
                 chosen = questions
                 if forced and teacher.spec.mode == "unforced-first":
-                    chosen = _not_reached(teacher, questions, [*log.rows.values(), *elsewhere.values()])
+                    chosen = _not_reached(
+                        teacher, questions, [*log.rows.values(), *elsewhere.values()]
+                    )
                 planned = plan.requests(teacher, chosen, forced, log.rows.keys() | elsewhere.keys())
                 todo = sum(not request.logged for request in planned)
                 before += len(planned) - todo
                 if todo and not stop():
                     engine = engine or (open_engine or _open)(teacher)
                     failed += _write(teacher, engine, planned, log, stop)
-                good = sum(request.key in log.rows or request.key in elsewhere for request in planned)
+                good = sum(
+                    request.key in log.rows or request.key in elsewhere for request in planned
+                )
                 written, left = written + todo - (len(planned) - good), left + len(planned) - good
         finally:
             if engine:
                 engine.close()
-        result = JobResult(path, before, written, tuple(failed), left, bool(stop() and left), log.cut)
+        result = JobResult(
+            path, before, written, tuple(failed), left, bool(stop() and left), log.cut
+        )
         _tell(teacher, result, log)
     return result
 
@@ -143,24 +178,33 @@ def _open(teacher: Teacher) -> Engine:
     spec, name = teacher.spec, teacher.name
     if spec.engine == "vllm":
         from tinyllm_jax.teachers.vllm_engine import VllmEngine
+
         return VllmEngine(spec, name, teacher.revision)
     if spec.engine == "transformers":
         from tinyllm_jax.teachers.transformers_engine import TransformersEngine
+
         return TransformersEngine(spec, name, teacher.revision)
     if spec.engine == "ray":
         from tinyllm_jax.teachers.ray_engine import RayEngine
+
         return RayEngine(spec, name, teacher.revision)
     if spec.engine == "openai":
         from tinyllm_jax.teachers.openai_engine import OpenaiEngine
+
         return OpenaiEngine(spec, name)
     from tinyllm_jax.teachers.scripted import ScriptedEngine
+
     return ScriptedEngine(spec)
 
 
-def _write(teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Log, stop: Callable[[], bool]) -> list[str]:
+def _write(
+    teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Log, stop: Callable[[], bool]
+) -> list[str]:
     """Appends what the engine finishes; returns the failures."""
     done = sum(request.logged for request in planned)
-    stage = {"unforced-first": " forced" if planned[0].forced else " unforced"}.get(teacher.spec.mode, "")
+    stage = {"unforced-first": " forced" if planned[0].forced else " unforced"}.get(
+        teacher.spec.mode, ""
+    )
     progress = Progress(f"teach {teacher.name}{stage}", len(planned), start=done)
     failed, tokens, began, last = [], 0, time.monotonic(), time.monotonic()
     for result in engine.generate(planned, stop):
@@ -168,10 +212,14 @@ def _write(teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Lo
         log.append(plan.row(teacher, result, now - last))
         last = now
         if result.error:
-            failed.append(f"{result.request.question.split} {result.request.question.id}: {result.error}")
+            failed.append(
+                f"{result.request.question.split} {result.request.question.id}: {result.error}"
+            )
             if len(failed) == HOPELESS and done == progress.start:
-                raise UserError(f"teacher '{teacher.name}': the first {HOPELESS} requests all failed, the last with: "
-                                f"{result.error}; mend that and run the same command again")
+                raise UserError(
+                    f"teacher '{teacher.name}': the first {HOPELESS} requests all failed, the last with: "
+                    f"{result.error}; mend that and run the same command again"
+                )
         else:
             done, tokens = done + 1, tokens + max(result.tokens, 0)
         rate = f"{tokens / max(now - began, 1e-9):,.0f} tokens/s"
@@ -180,7 +228,9 @@ def _write(teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Lo
     return failed
 
 
-def _not_reached(teacher: Teacher, questions: Sequence[Question], rows: Sequence[LogRow]) -> list[Question]:
+def _not_reached(
+    teacher: Teacher, questions: Sequence[Question], rows: Sequence[LogRow]
+) -> list[Question]:
     """The questions all of whose samples there are, and none of which states the gold answer."""
     samples: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
@@ -190,7 +240,9 @@ def _not_reached(teacher: Teacher, questions: Sequence[Question], rows: Sequence
     for question in questions:
         texts = samples.get((question.split, question.id, question.key), [])
         stated = [quality.stated_answer(text, question) for text in texts]
-        if any(index is not None and question.choices[index] == question.answer for index in stated):
+        if any(
+            index is not None and question.choices[index] == question.answer for index in stated
+        ):
             continue
         if len(texts) < teacher.spec.samples:
             waiting += 1
@@ -210,7 +262,10 @@ def _other_logs(teacher: Teacher, path: Path) -> dict[str, LogRow]:
         if match and other != path and match[1] == teacher.setting:
             found |= {row.key: row for row in read(other, whole=False) if not row.error}
         elif match and match[1] != teacher.setting:
-            _say(teacher, f"{other} is of another model, prompt, sampling or seed: it is left as it is, and a corpus takes one")
+            _say(
+                teacher,
+                f"{other} is of another model, prompt, sampling or seed: it is left as it is, and a corpus takes one",
+            )
     return found
 
 
@@ -219,13 +274,18 @@ def _tell(teacher: Teacher, result: JobResult, log: Log) -> None:
     if not result.written and not result.left:
         print(f"{teacher.name}: all {total:,} rows were done before; nothing to do ({result.log})")
     else:
-        print(f"{teacher.name}: {result.done_before:,} rows done before, {result.written:,} written now, "
-              f"{result.left:,} left ({result.log})")
+        print(
+            f"{teacher.name}: {result.done_before:,} rows done before, {result.written:,} written now, "
+            f"{result.left:,} left ({result.log})"
+        )
     print(f"{teacher.name}: ledger: {ledger.total(log.rows.values(), log.failed.values())}")
     for failure in result.failed[:LISTED]:
         _say(teacher, f"failed: {failure}")
     if len(result.failed) > LISTED:
-        _say(teacher, f"… and {len(result.failed) - LISTED:,} more; the same command tries them again")
+        _say(
+            teacher,
+            f"… and {len(result.failed) - LISTED:,} more; the same command tries them again",
+        )
 
 
 def _say(teacher: Teacher, line: str) -> None:

@@ -13,7 +13,8 @@ class Ledger:
     Attributes:
       rows, failed: good rows, and rows that failed and have not been made good.
       unforced: good rows that were not shown the gold answer.
-      prompt_tokens, tokens: read and written by the good rows (an engine that counts none adds none).
+      prompt_tokens, tokens: read and written by the good rows (an engine that counts none adds
+        none).
       seconds: the time spent, failures included.
       unfinished: good rows that ended at max_tokens.
       contexts_cut: good rows whose context was cut to fit the window.
@@ -30,10 +31,15 @@ class Ledger:
 
     def __str__(self) -> str:
         seconds = max(self.seconds, 1e-9)
-        parts = [f"{self.rows:,} rows in {self.seconds:,.1f} s ({self.rows / seconds:,.2f} rows/s, "
-                 f"{self.tokens / seconds:,.1f} tokens/s)",
-                 f"{self.prompt_tokens:,} tokens read, {self.tokens:,} written", f"{self.unforced:,} unforced",
-                 f"{self.unfinished:,} ended at max_tokens", f"{self.contexts_cut:,} contexts cut", f"{self.failed:,} failed"]
+        parts = [
+            f"{self.rows:,} rows in {self.seconds:,.1f} s ({self.rows / seconds:,.2f} rows/s, "
+            f"{self.tokens / seconds:,.1f} tokens/s)",
+            f"{self.prompt_tokens:,} tokens read, {self.tokens:,} written",
+            f"{self.unforced:,} unforced",
+            f"{self.unfinished:,} ended at max_tokens",
+            f"{self.contexts_cut:,} contexts cut",
+            f"{self.failed:,} failed",
+        ]
         return "; ".join(parts)
 
 
@@ -41,7 +47,12 @@ def total(rows: Iterable[LogRow], failed: Iterable[LogRow]) -> Ledger:
     """The totals of a log's good rows and of its failed ones."""
     rows, failed = list(rows), list(failed)
     return Ledger(
-        rows=len(rows), failed=len(failed), unforced=sum(not row.forced for row in rows),
-        prompt_tokens=sum(max(row.prompt_tokens, 0) for row in rows), tokens=sum(max(row.tokens, 0) for row in rows),
-        seconds=sum(row.seconds for row in rows + failed), unfinished=sum(row.finish_reason == "length" for row in rows),
-        contexts_cut=sum(row.context_cut > 0 for row in rows))
+        rows=len(rows),
+        failed=len(failed),
+        unforced=sum(not row.forced for row in rows),
+        prompt_tokens=sum(max(row.prompt_tokens, 0) for row in rows),
+        tokens=sum(max(row.tokens, 0) for row in rows),
+        seconds=sum(row.seconds for row in rows + failed),
+        unfinished=sum(row.finish_reason == "length" for row in rows),
+        contexts_cut=sum(row.context_cut > 0 for row in rows),
+    )

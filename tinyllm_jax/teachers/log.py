@@ -1,10 +1,12 @@
 """The append-only log of what one teacher wrote about one task: a TFRecord file of `corpus.logrow.LogRow`s.
 
-A request that failed is a row too, with its error; a later run asks again, and a good row of the same key follows.
+A request that failed is a row too, with its error; a later run asks again, and a good row of the
+same key follows.
 
-A row is appended as soon as it is finished and reaches the operating system at once, so a killed process loses nothing
-that it had written; once a second, and at the end, the file is synced to the disk, for the case of a power cut. What an
-interrupted append leaves is cut off when the log is next opened. One process at a time may have a log open.
+A row is appended as soon as it is finished and reaches the operating system at once, so a killed
+process loses nothing that it had written; once a second, and at the end, the file is synced to the
+disk, for the case of a power cut. What an interrupted append leaves is cut off when the log is next
+opened. One process at a time may have a log open.
 """
 
 import fcntl
@@ -43,8 +45,9 @@ class Log:
       cut: bytes of an interrupted append that were cut off when it was opened.
 
     Raises:
-      UserError: at opening: another process has it open, it is damaged in its middle, it holds another task's or
-        teacher's rows, or it cannot be written; at appending: it cannot be written.
+      UserError: at opening: another process has it open, it is damaged in its middle, it holds
+        another task's or teacher's rows, or it cannot be written; at appending: it cannot be
+        written.
     """
 
     def __init__(self, path: Path | str, task: str, teacher: str):
@@ -55,7 +58,9 @@ class Log:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise UserError(f"log {self.path} is being written by another process; wait until it ends") from None
+            raise UserError(
+                f"log {self.path} is being written by another process; wait until it ends"
+            ) from None
         except OSError as error:
             raise UserError(f"cannot write log {self.path}: {error.strerror}") from None
         try:
@@ -78,8 +83,10 @@ class Log:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise UserError(f"cannot write log {self.path}: {error.strerror}; its {len(self.rows):,} rows are safe, "
-                            f"the same command goes on from there") from None
+            raise UserError(
+                f"cannot write log {self.path}: {error.strerror}; its {len(self.rows):,} rows are safe, "
+                f"the same command goes on from there"
+            ) from None
         self._keep(row)
 
     def __enter__(self) -> "Log":
@@ -108,5 +115,7 @@ class Log:
 
     def _check(self, row: LogRow, task: str, teacher: str) -> None:
         if (row.task, row.teacher) != (task, teacher):
-            raise UserError(f"log {self.path} holds teacher '{row.teacher}' on task '{row.task}', "
-                            f"not '{teacher}' on '{task}'; choose another directory")
+            raise UserError(
+                f"log {self.path} holds teacher '{row.teacher}' on task '{row.task}', "
+                f"not '{teacher}' on '{task}'; choose another directory"
+            )

@@ -1,10 +1,11 @@
 """Any server with OpenAI's interface: `vllm serve` on this machine or another one, or a hosted API.
 
-A `vllm serve` fills what a request leaves out from the model's generation_config.json (top_k, a repetition penalty); start
-it with `--generation-config vllm` where its texts should be those of the engine `vllm`.
+A `vllm serve` fills what a request leaves out from the model's generation_config.json (top_k, a
+repetition penalty); start it with `--generation-config vllm` where its texts should be those of the
+engine `vllm`.
 
-One event loop in a thread of its own holds all requests: so a deadline covers a whole reply, however slowly it trickles in,
-and what is in flight can be dropped at once when the job ends.
+One event loop in a thread of its own holds all requests: so a deadline covers a whole reply,
+however slowly it trickles in, and what is in flight can be dropped at once when the job ends.
 """
 
 import asyncio
@@ -35,7 +36,9 @@ CONNECT = 10.0  # seconds to reach a server
 FIND = 30.0  # seconds for its list of models
 
 REFUSED = (401, 402, 403, 404)  # by these no request can be answered
-UNSUPPORTED = re.compile(r"unsupported|not (support|permitted|allowed)|extra_forbidden|unrecognized|unknown", re.I)
+UNSUPPORTED = re.compile(
+    r"unsupported|not (support|permitted|allowed)|extra_forbidden|unrecognized|unknown", re.I
+)
 
 
 class OpenaiEngine:
@@ -46,27 +49,37 @@ class OpenaiEngine:
       name: the teacher's name.
 
     Raises:
-      UserError: the package `openai` is missing, no server answers, it refuses the key, or does not know the model.
+      UserError: the package `openai` is missing, no server answers, it refuses the key, or does not
+        know the model.
     """
 
     def __init__(self, spec: ml_collections.ConfigDict, name: str):
         try:
             import openai
         except ImportError:
-            raise UserError(f"teacher '{name}': engine openai needs the package openai: "
-                            f"pip install tinyllm_jax[teachers]") from None
+            raise UserError(
+                f"teacher '{name}': engine openai needs the package openai: "
+                f"pip install tinyllm_jax[teachers]"
+            ) from None
         self.spec, self.name = spec, name
         self._key = _key(spec.key_variable)
         self._refused: set[str] = set()  # parameters that the server does not know
         self._resume = self._heard = 0.0  # until when nobody may ask; when a reply last came
         try:
-            urllib.parse.urlsplit(spec.base_url).port  # raises, where it is none; a client fails only as it connects
+            urllib.parse.urlsplit(
+                spec.base_url
+            ).port  # raises, where it is none; a client fails only as it connects
             self._client = openai.AsyncOpenAI(
-                api_key=self._key, base_url=spec.base_url, max_retries=0,
+                api_key=self._key,
+                base_url=spec.base_url,
+                max_retries=0,
                 # The deadline of a whole reply is ours.
-                timeout=openai.Timeout(None, connect=min(CONNECT, spec.timeout)))
+                timeout=openai.Timeout(None, connect=min(CONNECT, spec.timeout)),
+            )
         except Exception as error:  # also InvalidURL of whichever HTTP package openai brings
-            raise UserError(f"teacher '{name}': bad base_url {spec.base_url}: {replies.line(error, self._key)}") from None
+            raise UserError(
+                f"teacher '{name}': bad base_url {spec.base_url}: {replies.line(error, self._key)}"
+            ) from None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -80,7 +93,9 @@ class OpenaiEngine:
         """See `engine.Engine.generate`; a request that waits for a further attempt when `stop()` comes has no result."""
         finished: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         waiting = [request for request in requests if not request.logged]
-        work = asyncio.run_coroutine_threadsafe(self._answer_all(waiting, stop, finished.put), self._loop)
+        work = asyncio.run_coroutine_threadsafe(
+            self._answer_all(waiting, stop, finished.put), self._loop
+        )
         work.add_done_callback(lambda _: finished.put(None))
         try:
             while (result := finished.get()) is not None:
@@ -107,7 +122,9 @@ class OpenaiEngine:
 
     # Many requests.
 
-    async def _answer_all(self, requests: Sequence[Request], stop: Callable[[], bool], put: Callable[[Result], None]) -> None:
+    async def _answer_all(
+        self, requests: Sequence[Request], stop: Callable[[], bool], put: Callable[[Result], None]
+    ) -> None:
         waiting = iter(requests)
 
         async def work():
@@ -117,7 +134,9 @@ class OpenaiEngine:
                     return
                 put(result)
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self.spec.concurrency, len(requests)))]
+        workers = [
+            asyncio.ensure_future(work()) for _ in range(min(self.spec.concurrency, len(requests)))
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -142,7 +161,9 @@ class OpenaiEngine:
     async def _answer(self, request: Request, stop: Callable[[], bool]) -> Result | None:
         """What becomes of a request; None where `stop()` came while it waited."""
         words = kept = request.prompt.context_words
-        shorter = iter(sorted({words * quarters // 4 for quarters in range(4)} - {words}, reverse=True))
+        shorter = iter(
+            sorted({words * quarters // 4 for quarters in range(4)} - {words}, reverse=True)
+        )
         failures, until, began = 0, 0.0, time.monotonic()
         while await self._may_ask(until, stop):
             prompt = request.prompt if kept == words else request.prompt.cut(kept)
@@ -154,7 +175,10 @@ class OpenaiEngine:
             except TooLong as error:
                 kept = next(shorter, None)
                 if kept is None:
-                    return Result(request, error=f"prompt does not fit the model's window even without its context: {error}")
+                    return Result(
+                        request,
+                        error=f"prompt does not fit the model's window even without its context: {error}",
+                    )
             except Again as error:
                 if failures == self.spec.retries:
                     return self._given_up(request, failures + 1, error, began)
@@ -167,8 +191,10 @@ class OpenaiEngine:
     def _given_up(self, request: Request, attempts: int, error: Again, began: float) -> Result:
         """The result of a request without retries left; raises `UserError` where the server is not there any more."""
         if error.unreachable and self._heard < began:
-            raise UserError(f"teacher '{self.name}': no server answers at {self.spec.base_url} any more ({error}); start it "
-                            f"again, and the same command goes on")
+            raise UserError(
+                f"teacher '{self.name}': no server answers at {self.spec.base_url} any more ({error}); start it "
+                f"again, and the same command goes on"
+            )
         return Result(request, error=f"{attempts} attempts failed, the last: {error}")
 
     async def _ask(self, text: str, seed: int) -> bytes:
@@ -184,6 +210,7 @@ class OpenaiEngine:
     async def _send(self, parameters: Mapping) -> bytes:
         """A reply's body; raises `Again`, `Refusal`, `TooLong` or `UserError`."""
         import openai
+
         failure = None  # raised below, where it does not drag along the library's error, which holds the key
         try:
             async with asyncio.timeout(self.spec.timeout):
@@ -195,7 +222,9 @@ class OpenaiEngine:
             failure = self._judge(error)
         except openai.APIConnectionError as error:
             unreachable = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
-            failure = Again(replies.line(error.__cause__ or error, self._key), unreachable=unreachable)
+            failure = Again(
+                replies.line(error.__cause__ or error, self._key), unreachable=unreachable
+            )
         if failure is not None:
             raise failure
         self._heard = time.monotonic()
@@ -210,13 +239,19 @@ class OpenaiEngine:
         """What a reply with an error's status means: for its request, or for all of them."""
         said = replies.said(error, self._key)
         if error.status_code == 429 and "insufficient_quota" in str(error.body):
-            return UserError(f"teacher '{self.name}': its quota is spent; {self.spec.base_url} says: {said}")
+            return UserError(
+                f"teacher '{self.name}': its quota is spent; {self.spec.base_url} says: {said}"
+            )
         if error.status_code not in REFUSED:
             return replies.failure(error, self._key)
         mend = f"check the key in ${self.spec.key_variable}"
         if error.status_code == 404:
             mend = "check model and base_url"
-            mend += "" if self.spec.chat else ", or set chat=True, for hosted APIs often have no /completions"
+            mend += (
+                ""
+                if self.spec.chat
+                else ", or set chat=True, for hosted APIs often have no /completions"
+            )
         elif self._key == replies.NO_KEY:
             mend += ", which is not set"
         return UserError(f"teacher '{self.name}': {mend}; {self.spec.base_url} says: {said}")
@@ -225,11 +260,20 @@ class OpenaiEngine:
 
     def _parameters(self, text: str, seed: int) -> dict:
         spec = self.spec
-        asked = {"model": spec.model, "max_tokens": spec.max_tokens, "temperature": spec.temperature, "top_p": spec.top_p,
-                 "seed": seed}
+        asked = {
+            "model": spec.model,
+            "max_tokens": spec.max_tokens,
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            "seed": seed,
+        }
         if spec.stop:
             asked["stop"] = list(spec.stop)
-        asked |= {"messages": [{"role": "user", "content": text}]} if spec.chat else {"prompt": text, "logprobs": 0}
+        asked |= (
+            {"messages": [{"role": "user", "content": text}]}
+            if spec.chat
+            else {"prompt": text, "logprobs": 0}
+        )
         if "max_tokens" in self._refused:
             asked["max_completion_tokens"] = asked["max_tokens"]
         return {name: value for name, value in asked.items() if name not in self._refused}
@@ -237,15 +281,21 @@ class OpenaiEngine:
     def _spare(self, sent: Mapping, refusal: str) -> bool:
         """Whether all requests can do without a parameter that the server does not know, and ask for the same text.
 
-        They can: a text is cut at the stop strings here too, 1 is the interface's default for temperature and top_p, a seed
-        binds no server, and newer chat models call max_tokens max_completion_tokens.
+        They can: a text is cut at the stop strings here too, 1 is the interface's default for
+        temperature and top_p, a seed binds no server, and newer chat models call max_tokens
+        max_completion_tokens.
         """
-        spare = {"logprobs", "stop", "seed"} | {name for name in ("temperature", "top_p") if sent.get(name) == 1}
+        spare = {"logprobs", "stop", "seed"} | {
+            name for name in ("temperature", "top_p") if sent.get(name) == 1
+        }
         spare |= {"max_tokens"} if self.spec.chat else set()
         for name in sorted(spare & sent.keys()):
             if UNSUPPORTED.search(refusal) and re.search(rf"\b{name}\b", refusal):
                 if name not in self._refused:
-                    print(f"{self.name}: the server takes no {name}; from now on it is asked without", file=sys.stderr)
+                    print(
+                        f"{self.name}: the server takes no {name}; from now on it is asked without",
+                        file=sys.stderr,
+                    )
                 self._refused.add(name)
                 return True
         return False
@@ -255,13 +305,19 @@ class OpenaiEngine:
     async def _find(self) -> None:
         """Raises `UserError` unless a server answers, and knows the model where it says which ones it has."""
         import openai
+
         known, limit, problem = [], min(FIND, self.spec.timeout), None
         try:
             async with asyncio.timeout(limit):
                 reply = await self._client.models.with_raw_response.list()
-            known = [model["id"] for model in json.loads(reply.content)["data"] if isinstance(model["id"], str)]
+            known = [
+                model["id"]
+                for model in json.loads(reply.content)["data"]
+                if isinstance(model["id"], str)
+            ]
         except openai.APIStatusError as error:
-            # A server may lack the list (404, 405), a key the right to it (403); what else is wrong may pass.
+            # A server may lack the list (404, 405), a key the right to it (403); what else is wrong
+            # may pass.
             problem = self._judge(error) if error.status_code in (401, 402) else None
         except openai.APIConnectionError as error:
             problem = self._absent(replies.line(error.__cause__ or error, self._key))
@@ -271,19 +327,26 @@ class OpenaiEngine:
             pass  # an answer, though no list
         if known and self.spec.model not in known and not await self._takes_model():
             near = difflib.get_close_matches(self.spec.model, known, n=10, cutoff=0.0)
-            hint = replies.line(unknown(f"model at {self.spec.base_url}", self.spec.model, near), self._key)
+            hint = replies.line(
+                unknown(f"model at {self.spec.base_url}", self.spec.model, near), self._key
+            )
             problem = UserError(f"teacher '{self.name}': {hint}")
         if problem is not None:
             raise problem
 
     def _absent(self, why: str) -> UserError:
-        return UserError(f"teacher '{self.name}': no server answers at {self.spec.base_url}: {why}; start it, e.g. "
-                         f"vllm serve {self.spec.model} --host 127.0.0.1")
+        return UserError(
+            f"teacher '{self.name}': no server answers at {self.spec.base_url}: {why}; start it, e.g. "
+            f"vllm serve {self.spec.model} --host 127.0.0.1"
+        )
 
     async def _takes_model(self) -> bool:
         """Whether the server takes a name that it does not list, as of an alias; it is asked for one token."""
         import openai
-        with contextlib.suppress(openai.APIError, TimeoutError):  # whatever else is wrong comes again
+
+        with contextlib.suppress(
+            openai.APIError, TimeoutError
+        ):  # whatever else is wrong comes again
             try:
                 async with asyncio.timeout(self.spec.timeout):
                     await self._create({**self._parameters("Hello", 0), "max_tokens": 1})
@@ -296,5 +359,7 @@ def _key(variable: str) -> str:
     """The key in an environment variable; where there is none, what a server without keys takes."""
     key = os.environ.get(variable, "").strip() or replies.NO_KEY
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError(f"the key in ${variable} has characters that no HTTP header may hold; set it again")
+        raise UserError(
+            f"the key in ${variable} has characters that no HTTP header may hold; set it again"
+        )
     return key

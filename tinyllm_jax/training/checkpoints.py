@@ -1,7 +1,8 @@
 """Orbax checkpoints: asynchronous, the last k and the best, and a sha256 of every file.
 
-Orbax restores a flipped byte without a word, so each committed step gets a `sha256.json` of our own, checked before
-a restore. A restore always goes into an abstract target with this process's shardings, so any mesh restores.
+Orbax restores a flipped byte without a word, so each committed step gets a `sha256.json` of our
+own, checked before a restore. A restore always goes into an abstract target with this process's
+shardings, so any mesh restores.
 """
 
 import hashlib
@@ -33,12 +34,22 @@ class Checkpoints:
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda m: m[METRIC])
         else:
-            keep_policy = policies.AnyPreservationPolicy([
-                policies.LatestN(keep),
-                policies.BestN(get_metric_fn=lambda m: m[METRIC], n=1, keep_checkpoints_without_metrics=False)])
+            keep_policy = policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(keep),
+                    policies.BestN(
+                        get_metric_fn=lambda m: m[METRIC],
+                        n=1,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            )
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=keep_policy, best_fn=lambda m: m[METRIC], cleanup_tmp_directories=True,
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal))
+                preservation_policy=keep_policy,
+                best_fn=lambda m: m[METRIC],
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            )
         self.manager = ocp.CheckpointManager(self.root, options=options)
         if keep is not None:
             self._seal()  # a step that was committed when the process was killed
@@ -59,8 +70,10 @@ class Checkpoints:
 
     def save(self, step: int, state: dict, metrics: dict | None = None) -> None:
         """Starts saving `state` as of `step`; returns before it is on disk. `metrics` makes it eligible as best."""
-        args = ocp.args.Composite(params=ocp.args.StandardSave(state["params"]),
-                                  opt_state=ocp.args.StandardSave(state["opt_state"]))
+        args = ocp.args.Composite(
+            params=ocp.args.StandardSave(state["params"]),
+            opt_state=ocp.args.StandardSave(state["opt_state"]),
+        )
         self.manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, abstract: dict) -> dict:
@@ -70,17 +83,24 @@ class Checkpoints:
           abstract: trees of `jax.ShapeDtypeStruct` with shardings.
 
         Raises:
-          UserError: there is no such step, a file of it is damaged, or it holds another architecture.
+          UserError: there is no such step, a file of it is damaged, or it holds another
+            architecture.
         """
         if step not in self.steps():
-            raise UserError(f"{self.root} has no checkpoint of step {step}; it has {self.steps() or 'none'}")
+            raise UserError(
+                f"{self.root} has no checkpoint of step {step}; it has {self.steps() or 'none'}"
+            )
         verify(self.root / str(step))
-        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()})
+        args = ocp.args.Composite(
+            **{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        )
         try:
             return dict(self.manager.restore(step, args=args))
         except (ValueError, KeyError) as e:
             reason = str(e).strip().splitlines()[0][:200]
-            raise UserError(f"{self.root / str(step)} does not fit this student or optimizer: {reason}") from e
+            raise UserError(
+                f"{self.root / str(step)} does not fit this student or optimizer: {reason}"
+            ) from e
 
     def close(self) -> None:
         """Waits until everything is on disk."""
@@ -106,7 +126,8 @@ class Checkpoints:
 def verify(folder: pathlib.Path) -> None:
     """Checks every file of a step against its manifest.
 
-    A step without one (the process was killed between the commit and the manifest) is said to be unchecked.
+    A step without one (the process was killed between the commit and the manifest) is said to be
+    unchecked.
 
     Raises:
       UserError: a file is damaged, missing or new.
@@ -114,17 +135,23 @@ def verify(folder: pathlib.Path) -> None:
     manifest = folder / MANIFEST
     mend = "use another step, or delete this folder to go on from the one before"
     if not manifest.exists():
-        print(f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not checked",
-              file=sys.stderr)
+        print(
+            f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not checked",
+            file=sys.stderr,
+        )
         return
     try:
         expected = json.loads(manifest.read_text())
     except ValueError:
         raise UserError(f"{manifest} is not JSON; {mend}") from None
     found = _hashes(folder)
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    wrong = sorted(
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    )
     if wrong:
-        raise UserError(f"{folder / wrong[0]} is damaged ({len(wrong)} file(s) differ from {MANIFEST}); {mend}")
+        raise UserError(
+            f"{folder / wrong[0]} is damaged ({len(wrong)} file(s) differ from {MANIFEST}); {mend}"
+        )
 
 
 def _hashes(folder: pathlib.Path) -> dict[str, str]:

@@ -26,8 +26,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.student.weights = ""  # a hub name or directory to start from; "": random weights
     # A hub name, a directory, "byte", or "words" (made from the corpus); "": the one of `weights`.
     c.student.tokenizer = ""
-    # Compute: float32 | bfloat16; parameters are always float32. On TPU and GPU, float32 products are as exact as
-    # JAX_DEFAULT_MATMUL_PRECISION says: for full float32 set it to "highest".
+    # Compute: float32 | bfloat16; parameters are always float32. On TPU and GPU, float32 products
+    # are as exact as JAX_DEFAULT_MATMUL_PRECISION says: for full float32 set it to "highest".
     c.student.dtype = "float32"
     c.student.dropout_rate = 0.1
     c.student.remat = False
@@ -36,7 +36,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.student.lora_targets = ("q", "v")
 
     c.lengths = ml_collections.ConfigDict()
-    c.lengths.input = 0  # tokens; 0: the task's own. Only contexts are cut to it; a longer question raises it
+    c.lengths.input = (
+        0  # tokens; 0: the task's own. Only contexts are cut to it; a longer question raises it
+    )
     c.lengths.target = 256  # tokens
     c.lengths.packing = True  # several questions a row; False: one (question, target) a row
     c.lengths.buckets = 4  # the most static shapes a run compiles
@@ -45,7 +47,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.objective.answer = 1.0
     c.objective.rationale = 1.0  # the weight of every teacher that `teachers` does not name
     c.objective.teachers = ml_collections.ConfigDict()  # teacher → weight; empty: all of the corpus
-    # Which side is told the target: "encoder" as in the paper, or "decoder", which encodes a question once for all targets.
+    # Which side is told the target: "encoder" as in the paper, or "decoder", which encodes a
+    # question once for all targets.
     c.objective.prefix = "encoder"
     c.objective.prefixes = ml_collections.ConfigDict()  # target → prefix; empty: see PREFIXES
 
@@ -77,8 +80,8 @@ def default_config() -> ml_collections.ConfigDict:
 def parse_arg(arg: str | None, **defaults: str) -> ml_collections.ConfigDict:
     """The string after `CONFIG.py:` as a ConfigDict: "task=obqa,student=small" over `defaults`.
 
-    The defaults are the specification (after big_vision's `parse_arg`): a key that is not among them raises a
-    `UserError` that names the nearest one. All values are strings.
+    The defaults are the specification (after big_vision's `parse_arg`): a key that is not among
+    them raises a `UserError` that names the nearest one. All values are strings.
     """
     values = dict(defaults)
     for part in filter(None, (arg or "").split(",")):
@@ -92,14 +95,16 @@ def parse_arg(arg: str | None, **defaults: str) -> ml_collections.ConfigDict:
 
 
 def teacher_weights(arg: str, default: float = 1.0) -> ml_collections.ConfigDict:
-    """"a:0.5+b" as {"a": 0.5, "b": default}; "all" or "" as {} (every teacher of the corpus)."""
+    """ "a:0.5+b" as {"a": 0.5, "b": default}; "all" or "" as {} (every teacher of the corpus)."""
     weights = ml_collections.ConfigDict()
     for part in filter(None, ("" if arg == "all" else arg).split("+")):
         name, _, weight = part.partition(":")
         try:
             weights[name] = float(weight or default)
         except ValueError:
-            raise UserError(f"teachers={arg}: the weight '{weight}' of '{name}' is not a number") from None
+            raise UserError(
+                f"teachers={arg}: the weight '{weight}' of '{name}' is not a number"
+            ) from None
     return weights
 
 
@@ -114,15 +119,27 @@ def check(config: ml_collections.ConfigDict) -> None:
         value = _get(config, path)
         if value not in allowed:
             raise unknown(path, value, allowed)
-    for path in ("batch_size", "accumulate", "log_every", "checkpoint.every", "checkpoint.keep", "lengths.target",
-                 "lengths.buckets", "validation.batch_size"):
+    for path in (
+        "batch_size",
+        "accumulate",
+        "log_every",
+        "checkpoint.every",
+        "checkpoint.keep",
+        "lengths.target",
+        "lengths.buckets",
+        "validation.batch_size",
+    ):
         if _get(config, path) < 1:
             raise UserError(f"config.{path} is {_get(config, path)}; it must be at least 1")
     if config.steps < 0 or (config.steps == 0 and config.epochs <= 0):
-        raise UserError(f"config.steps is {config.steps} and config.epochs {config.epochs}: give one of them above 0")
+        raise UserError(
+            f"config.steps is {config.steps} and config.epochs {config.epochs}: give one of them above 0"
+        )
 
 
-def resolve(config: ml_collections.ConfigDict, teachers: tuple[str, ...]) -> ml_collections.ConfigDict:
+def resolve(
+    config: ml_collections.ConfigDict, teachers: tuple[str, ...]
+) -> ml_collections.ConfigDict:
     """A copy of `config` in which the objective names each teacher's weight and each target's prefix.
 
     A teacher of weight 0 is left out: its term would cost time and change nothing.
@@ -140,13 +157,18 @@ def resolve(config: ml_collections.ConfigDict, teachers: tuple[str, ...]) -> ml_
         if name not in teachers:
             raise unknown("teacher", name, teachers or ("none in this corpus",))
     weights = named or {t: config.objective.rationale for t in teachers}
-    config.objective.teachers = ml_collections.ConfigDict({t: float(w) for t, w in sorted(weights.items()) if w})
+    config.objective.teachers = ml_collections.ConfigDict(
+        {t: float(w) for t, w in sorted(weights.items()) if w}
+    )
     targets = ((ANSWER,) if config.objective.answer else ()) + tuple(config.objective.teachers)
     if not targets:
-        raise UserError("config.objective gives every term the weight 0; give the answer or a teacher a weight")
+        raise UserError(
+            "config.objective gives every term the weight 0; give the answer or a teacher a weight"
+        )
     # The answer's prefix is kept even when it is not trained: evaluation asks with it.
     config.objective.prefixes = ml_collections.ConfigDict(
-        {t: prefix(config, t) for t in dict.fromkeys((ANSWER, *targets))})
+        {t: prefix(config, t) for t in dict.fromkeys((ANSWER, *targets))}
+    )
     return config
 
 
@@ -182,8 +204,9 @@ def set_student(config: ml_collections.ConfigDict, name: str) -> None:
 
     Args:
       config: changed in place.
-      name: "small", "base", "large", "xl" or "xxl" (FLAN-T5 from the hub); "word-tiny" or "byte-tiny" (ours: random
-        weights, words of the corpus or bytes); or a hub name or directory of a T5.
+      name: "small", "base", "large", "xl" or "xxl" (FLAN-T5 from the hub); "word-tiny" or
+        "byte-tiny" (ours: random weights, words of the corpus or bytes); or a hub name or directory
+        of a T5.
     """
     if name in ("small", "base", "large", "xl", "xxl"):
         name = f"google/flan-t5-{name}"

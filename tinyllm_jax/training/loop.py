@@ -58,15 +58,20 @@ class Summary:
     useful: dict[str, float]
 
 
-def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory: pathlib.Path,
-          allow_changed: bool = False) -> Summary:
+def train(
+    config: ml_collections.ConfigDict,
+    corpus_dir: pathlib.Path,
+    directory: pathlib.Path,
+    allow_changed: bool = False,
+) -> Summary:
     """Trains a student on a corpus, or goes on with a run that was stopped.
 
     Args:
       config: see `config.default_config`.
       corpus_dir: the corpus.
       directory: the workdir: new, or that of the run to go on with.
-      allow_changed: go on although the corpus, the tokenizer, the objective or the student is another.
+      allow_changed: go on although the corpus, the tokenizer, the objective or the student is
+        another.
 
     Returns:
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
@@ -91,26 +96,46 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     # The student: its shape, and how to fill it (done only when there is no checkpoint).
     student, fill = make_student(config, len(tokenizer))
     if len(tokenizer) > student.vocab_size:
-        raise UserError(f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary {student.vocab_size}: "
-                        "config.student.tokenizer belongs to another model")
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary {student.vocab_size}: "
+            "config.student.tokenizer belongs to another model"
+        )
 
     #############################################################################################################
     # Batches.
     tokens = data.tokenize(train_rows, tokenizer, config)
-    batches = data.Batches(tokens, list(terms.values()), config.batch_size, config.seed, config.lengths.buckets,
-                           config.lengths.packing, config.accumulate, mesh.shape["data"] * mesh.shape["fsdp"])
+    batches = data.Batches(
+        tokens,
+        list(terms.values()),
+        config.batch_size,
+        config.seed,
+        config.lengths.buckets,
+        config.lengths.packing,
+        config.accumulate,
+        mesh.shape["data"] * mesh.shape["fsdp"],
+    )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
-    validation_rows = corpus.some_rows("validation")[:config.validation.questions or None]
+    validation_rows = corpus.some_rows("validation")[: config.validation.questions or None]
     validation = Validation(validation_rows, tokenizer, config, student, mesh)
     useful = batches.useful_tokens()
     _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh)
 
     #############################################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
-    run = {"corpus": corpus.fingerprint, "tokenizer": text.fingerprint(tokenizer),
-           "objective": {"terms": terms, "prefixes": config.objective.prefixes.to_dict(),
-                         **({"prefix": "decoder"} if config.objective.prefix == "decoder" else {})},
-           "student": {k: v for k, v in dataclasses.asdict(student).items() if k not in ("dtype", "remat", "dropout_rate")}}
+    run = {
+        "corpus": corpus.fingerprint,
+        "tokenizer": text.fingerprint(tokenizer),
+        "objective": {
+            "terms": terms,
+            "prefixes": config.objective.prefixes.to_dict(),
+            **({"prefix": "decoder"} if config.objective.prefix == "decoder" else {}),
+        },
+        "student": {
+            k: v
+            for k, v in dataclasses.asdict(student).items()
+            if k not in ("dtype", "remat", "dropout_rate")
+        },
+    }
     run = json.loads(json.dumps(run))  # as it is read back
     for line in workdir.check_same(directory, run, allow_changed):
         say(f"changed: {line}")
@@ -119,11 +144,14 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
     abstract = jax.eval_shape(init, model.param_shapes(student))
     shardings = sharding.state_shardings(abstract, mesh)
 
-    # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the config names; 3. random.
+    # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the config
+    # names; 3. random.
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=config.checkpoint.keep)
     start = saved.latest() or 0
     if start:
-        target = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings)
+        target = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+        )
         state = saved.restore(start, {"params": target["params"], "opt_state": target["opt_state"]})
         step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
         state = {**state, "step": step_array}
@@ -132,21 +160,35 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
         state = fill(init, shardings)
         if jax.process_index() == 0:
             text.save_tokenizer(tokenizer, directory / workdir.TOKENIZER)
-    workdir.write_run(directory, config, student, run | {
-        "corpus_directory": str(corpus_dir.absolute()), "data": tokens.report})
+    workdir.write_run(
+        directory,
+        config,
+        student,
+        run | {"corpus_directory": str(corpus_dir.absolute()), "data": tokens.report},
+    )
 
     #############################################################################################################
     # The loop.
-    compiled = jax.jit(make_step(student, tx, config.seed), donate_argnums=0,
-                       out_shardings=(shardings, NamedSharding(mesh, P())))
+    compiled = jax.jit(
+        make_step(student, tx, config.seed),
+        donate_argnums=0,
+        out_shardings=(shardings, NamedSharding(mesh, P())),
+    )
     log = metrics.Metrics(directory, start, jax.process_index() == 0)
     schedule = optimizer.schedule(config.optimizer, config.steps)
     window = _Window(config, terms, log, schedule)
     stop = _Stop()
     progress = Progress("train", config.steps, "steps", start=start)
     step = start
-    with jax.set_mesh(mesh), contextlib.closing(log), contextlib.closing(saved), contextlib.closing(stop):
-        for step, (batch, counts) in _ahead(lambda s: _to_device(batches(s), mesh), start, config.steps):
+    with (
+        jax.set_mesh(mesh),
+        contextlib.closing(log),
+        contextlib.closing(saved),
+        contextlib.closing(stop),
+    ):
+        for step, (batch, counts) in _ahead(
+            lambda s: _to_device(batches(s), mesh), start, config.steps
+        ):
             state, out = compiled(state, batch)
             step += 1
             window.add(step, out, counts)
@@ -160,9 +202,15 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
                 best = None
                 if not asked or step == config.steps:
                     accuracy = validation.accuracy(state["params"])
-                    log.write(step, validation_accuracy=accuracy, validation_questions=validation.count,
-                              validation_terms=validation.losses(state["params"]))
-                    say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
+                    log.write(
+                        step,
+                        validation_accuracy=accuracy,
+                        validation_questions=validation.count,
+                        validation_terms=validation.losses(state["params"]),
+                    )
+                    say(
+                        f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}"
+                    )
                     best = {checkpoints.METRIC: accuracy}
                 saved.save(step, state, best)
                 window.restart()
@@ -177,52 +225,80 @@ def train(config: ml_collections.ConfigDict, corpus_dir: pathlib.Path, directory
         say(f"\nstopped at step {step:,} of {config.steps:,}, saved; run the same command to go on")
     elif jax.process_index() == 0:
         progress.close(window.note)
-    return Summary(step, config.steps, *saved.best, window.seconds,
-                   statistics.median(window.rates) if window.rates else None, compiled._cache_size(), useful)
+    return Summary(
+        step,
+        config.steps,
+        *saved.best,
+        window.seconds,
+        statistics.median(window.rates) if window.rates else None,
+        compiled._cache_size(),
+        useful,
+    )
 
 
 def make_tokenizer(config: ml_collections.ConfigDict, teachers: Sequence[str], rows: Sequence[Row]):
     """The tokenizer that the config names, or, for "words", the one of the words in `rows`.
 
-    All of the corpus's `teachers` are in it, so that students of some of them read and write the same words.
+    All of the corpus's `teachers` are in it, so that students of some of them read and write the
+    same words.
     """
     named = config.student.tokenizer or config.student.weights or config.student.name
     if named != words.NAME:
         return text.load_tokenizer(named)
-    prefixes = [f"{run_config.prefix(config, target)}: " for target in (run_config.ANSWER, *teachers)]
+    prefixes = [
+        f"{run_config.prefix(config, target)}: " for target in (run_config.ANSWER, *teachers)
+    ]
     questions = ["\n".join(text.question_text(row.question)) for row in rows]
     rationales = [rationale.text for row in rows for rationale in row.rationales.values()]
     return words.make_tokenizer([*prefixes, *questions, *rationales])
 
 
-def make_student(config: ml_collections.ConfigDict, tokens: int) -> tuple[students.StudentConfig, Callable]:
+def make_student(
+    config: ml_collections.ConfigDict, tokens: int
+) -> tuple[students.StudentConfig, Callable]:
     """The student of a config, and `fill(init, shardings)`, which makes the state before step 0 on the devices.
 
     Args:
       config: the run's.
-      tokens: the size of its tokenizer. Where that is made from the corpus, the vocabulary is at least as large.
+      tokens: the size of its tokenizer. Where that is made from the corpus, the vocabulary is at
+        least as large.
 
     Raises:
       UserError: an unknown student, or weights of another architecture.
     """
     c = config.student
-    fields = dict(dtype=c.dtype, dropout_rate=c.dropout_rate, remat=c.remat, lora_rank=c.lora_rank,
-                  lora_alpha=c.lora_alpha, lora_targets=tuple(c.lora_targets))
-    student = hf.load_config(c.weights, **fields) if c.weights else students.student_config(c.name, **fields)
+    fields = dict(
+        dtype=c.dtype,
+        dropout_rate=c.dropout_rate,
+        remat=c.remat,
+        lora_rank=c.lora_rank,
+        lora_alpha=c.lora_alpha,
+        lora_targets=tuple(c.lora_targets),
+    )
+    student = (
+        hf.load_config(c.weights, **fields)
+        if c.weights
+        else students.student_config(c.name, **fields)
+    )
     if c.tokenizer == words.NAME:
         room = -(-tokens // words.ROUND) * words.ROUND
         student = dataclasses.replace(student, vocab_size=max(student.vocab_size, room))
     key = jax.random.key(config.seed)
 
     def random(init, shardings):
-        return jax.jit(lambda key: init(model.init_params(student, key)), out_shardings=shardings)(key)
+        return jax.jit(lambda key: init(model.init_params(student, key)), out_shardings=shardings)(
+            key
+        )
 
     def from_weights(init, shardings):
         # Host arrays go straight to their shards; only the optimizer's state is computed.
         _, params = hf.load_hf(c.weights, **fields)
         params = lora.add_lora(student, params, key) if student.lora_rank else params
-        put = jax.tree.map(lambda a, s: jax.make_array_from_callback(a.shape, s, lambda i: np.asarray(a[i])),
-                           params, shardings["params"])
+        put = jax.tree.map(
+            lambda a, s: jax.make_array_from_callback(a.shape, s, lambda i: np.asarray(a[i])),
+            params,
+            shardings["params"],
+        )
         return jax.jit(init, out_shardings=shardings)(put)
 
     return student, from_weights if c.weights else random
@@ -236,7 +312,9 @@ def _to_device(batch: dict, mesh) -> tuple[dict, np.ndarray]:
 def _ahead(make: Callable, start: int, stop: int, depth: int = 2) -> Iterator:
     """Yields `(i, make(i))`; a thread makes the next `depth` ones meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        queue = collections.deque(pool.submit(make, i) for i in range(start, min(start + depth, stop)))
+        queue = collections.deque(
+            pool.submit(make, i) for i in range(start, min(start + depth, stop))
+        )
         for i in range(start, stop):
             made = queue.popleft().result()
             if i + depth < stop:
@@ -288,11 +366,19 @@ class _Window:
         (step, out, counts), self.pending = self.pending, None
         loss, norm, sums = float(out["loss"]), float(out["grad_norm"]), np.asarray(out["sums"])
         if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} at step {step}; nothing of it was saved: lower "
-                            "config.optimizer.learning_rate, or set config.optimizer.clip_norm=1, and run again")
+            raise UserError(
+                f"the loss is {loss} at step {step}; nothing of it was saved: lower "
+                "config.optimizer.learning_rate, or set config.optimizer.clip_norm=1, and run again"
+            )
         terms = {t: float(s / c) for t, s, c in zip(self.terms, sums, counts) if c}
-        self.log.write(step, loss=loss, terms=terms, learning_rate=float(self.schedule(step - 1)), grad_norm=norm,
-                       questions_per_second=self.rate)
+        self.log.write(
+            step,
+            loss=loss,
+            terms=terms,
+            learning_rate=float(self.schedule(step - 1)),
+            grad_norm=norm,
+            questions_per_second=self.rate,
+        )
         self.note = "  ".join([f"loss {loss:.4f}", *(f"{t} {v:.3f}" for t, v in terms.items())])
 
 
@@ -322,15 +408,31 @@ class _Stop:
 
 def _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh) -> None:
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(model.param_shapes(student)))
-    say(f"student   {config.student.name}  {size:,} parameters  {config.student.weights or 'random weights'}  {student.dtype}")
-    say(f"corpus    {corpus.task}  {len(tokens):,} training questions  teachers {', '.join(corpus.teachers) or 'none'}")
+    say(
+        f"student   {config.student.name}  {size:,} parameters  {config.student.weights or 'random weights'}  {student.dtype}"
+    )
+    say(
+        f"corpus    {corpus.task}  {len(tokens):,} training questions  teachers {', '.join(corpus.teachers) or 'none'}"
+    )
     for name, count in tokens.report["terms"].items():
-        say(f"term      {name}  weight {run_config.terms(config)[name]:g}  {count['targets']:,} targets  "
+        say(
+            f"term      {name}  weight {run_config.terms(config)[name]:g}  {count['targets']:,} targets  "
             f"{count['missing_or_weightless']:,} missing  {count['contexts_cut']:,} contexts cut to "
-            f"{count['input_length']}  {count['targets_cut']:,} targets cut to {tokens.report['target_length']}")
-    shapes = ", ".join(" + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes())
-    say(f"batches   {config.batch_size} questions  {'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
+            f"{count['input_length']}  {count['targets_cut']:,} targets cut to {tokens.report['target_length']}"
+        )
+    shapes = ", ".join(
+        " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
+    )
+    say(
+        f"batches   {config.batch_size} questions  {'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
         f"useful tokens {100 * useful['input']:.0f} % of inputs, {100 * useful['target']:.0f} % of targets  "
-        f"mesh {dict(mesh.shape)}")
-    without = f"  no rationale of {', '.join(validation.without)}: no held-out loss of it" if validation.without else ""
-    say(f"validate  {validation.count:,} questions  {validation.unknown:,} with words that the tokenizer does not know{without}")
+        f"mesh {dict(mesh.shape)}"
+    )
+    without = (
+        f"  no rationale of {', '.join(validation.without)}: no held-out loss of it"
+        if validation.without
+        else ""
+    )
+    say(
+        f"validate  {validation.count:,} questions  {validation.unknown:,} with words that the tokenizer does not know{without}"
+    )

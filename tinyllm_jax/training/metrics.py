@@ -7,12 +7,14 @@ import pathlib
 class Metrics:
     """Appends to `metrics.jsonl` and `tensorboard/`; on a process that is not the first, does nothing.
 
-    Rows: {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm", "questions_per_second"} and
+    Rows: {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm",
+      "questions_per_second"} and
     {"step", "validation_accuracy", "validation_questions", "validation_terms": {term: loss}}.
 
     Args:
       workdir: where the files lie.
-      step: the step that the run goes on from; rows beyond it, of a run that was killed, are cut off.
+      step: the step that the run goes on from; rows beyond it, of a run that was killed, are cut
+        off.
       active: whether this process writes.
     """
 
@@ -28,7 +30,9 @@ class Metrics:
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
         part.rename(path)
         self.file = open(path, "a")
-        self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+        self.board = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+        )
 
     def write(self, step: int, **values) -> None:
         """Writes one row; a dict value becomes one TensorBoard curve per key."""

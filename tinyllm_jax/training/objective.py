@@ -1,9 +1,9 @@
 """The objective: `L = γ·L_answer + Σ_m α_m·L_rationale(m)` (TinyLLM, arXiv 2402.04616, eq. 4), for any teachers.
 
-Each term is the mean cross-entropy over its target tokens in the global batch. All terms are one weighted token
-cross-entropy: a target's tokens carry `term weight × row weight ÷ the term's token count in the global batch`, so one
-forward and one backward pass serve any number of teachers, and microbatches or shards add up to the same gradient
-whatever their token counts.
+Each term is the mean cross-entropy over its target tokens in the global batch. All terms are one
+weighted token cross-entropy: a target's tokens carry `term weight × row weight ÷ the term's token
+count in the global batch`, so one forward and one backward pass serve any number of teachers, and
+microbatches or shards add up to the same gradient whatever their token counts.
 """
 
 import jax
@@ -12,21 +12,25 @@ import jax.numpy as jnp
 from tinyllm_jax.student.cross_entropy import cross_entropy
 
 
-def weighted_loss(hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def weighted_loss(
+    hidden: jax.Array, kernel: jax.Array, batch: dict[str, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     """The objective of a batch, or of a microbatch of it.
 
     Args:
       hidden: (R, L, D), the student's last states for `batch["targets"]`.
       kernel: (D, V), the output projection.
-      batch: "targets" (R, L) int32; "term" (R, L) int32, the index of each token's term; "weight" (R, L) float32, the
-        corpus's row weight, 0 where nothing is to be learned; "scale" (T,) float32, each term's weight divided by its
-        token count in the global batch.
+      batch: "targets" (R, L) int32; "term" (R, L) int32, the index of each token's term; "weight"
+        (R, L) float32, the corpus's row weight, 0 where nothing is to be learned; "scale" (T,)
+        float32, each term's weight divided by its token count in the global batch.
 
     Returns:
-      The loss, a scalar, and the terms' sums of weighted token losses, (T,): a term's value is its sum divided by
-      its token count in the global batch. Only the loss can be differentiated.
+      The loss, a scalar, and the terms' sums of weighted token losses, (T,): a term's value is its
+      sum divided by its token count in the global batch. Only the loss can be differentiated.
     """
-    loss, tokens = cross_entropy(hidden, kernel, batch["targets"], batch["weight"] * batch["scale"][batch["term"]])
+    loss, tokens = cross_entropy(
+        hidden, kernel, batch["targets"], batch["weight"] * batch["scale"][batch["term"]]
+    )
     terms = batch["scale"].shape[0]
     mine = batch["term"][..., None] == jnp.arange(terms)
     return loss, jnp.sum((tokens * batch["weight"])[..., None] * mine, axis=(0, 1))

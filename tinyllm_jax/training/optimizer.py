@@ -28,12 +28,15 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
 def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
     """The optimizer of the run's `optimizer` fields.
 
-    AdamW is torch's (decoupled decay, bias correction, eps outside the root). Adafactor scales its step by each
-    parameter's size, as T5 was trained (arXiv 1804.04235), so its learning rate is relative.
+    AdamW is torch's (decoupled decay, bias correction, eps outside the root). Adafactor scales its
+    step by each parameter's size, as T5 was trained (arXiv 1804.04235), so its learning rate is
+    relative.
     """
     rate = schedule(config, steps)
     if config.name == "adamw":
-        update = optax.adamw(rate, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay)
+        update = optax.adamw(
+            rate, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay
+        )
     else:
         update = optax.adafactor(rate, weight_decay_rate=config.weight_decay or None)
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []

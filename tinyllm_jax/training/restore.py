@@ -58,8 +58,10 @@ def restore(directory: pathlib.Path, step: str = "best") -> Trained:
     else:
         raise UserError(f"--step is '{step}'; give best, last or a step's number ({saved.steps()})")
     sharding = SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-                          model.param_shapes(student))
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        model.param_shapes(student),
+    )
     params = saved.restore(at, {"params": target})["params"]
     if student.lora_rank:
         student, params = lora.merge_lora(student, params)

@@ -1,8 +1,9 @@
 """The mesh, and ordered rules from a leaf's path to its PartitionSpec.
 
-Axes: `data` splits the batch; `fsdp` splits the batch and every matrix; `tensor` splits heads, hidden units and the
-vocabulary. The rules cover the whole train state (an optimizer's moments end in their parameter's path), and a path
-that none matches raises, so that a new parameter cannot be replicated by accident.
+Axes: `data` splits the batch; `fsdp` splits the batch and every matrix; `tensor` splits heads,
+hidden units and the vocabulary. The rules cover the whole train state (an optimizer's moments end
+in their parameter's path), and a path that none matches raises, so that a new parameter cannot be
+replicated by accident.
 """
 
 import re
@@ -18,8 +19,8 @@ from tinyllm_jax.errors import UserError
 AXES = ("data", "fsdp", "tensor")
 BATCH = P(None, ("data", "fsdp"))  # (microbatches, rows, ...)
 
-# Kernels are (layers, in, out): `tensor` splits the output of q, k, v, wi and the input of o, wo, so that a layer's
-# activations meet once per block; `fsdp` splits the other side.
+# Kernels are (layers, in, out): `tensor` splits the output of q, k, v, wi and the input of o, wo,
+# so that a layer's activations meet once per block; `fsdp` splits the other side.
 RULES = (
     (r"/(v_row|v_col)/", P()),  # Adafactor's factored moments: vectors
     (r"(scale|relative_bias)$", P()),
@@ -43,11 +44,15 @@ def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
     shape, devices = [config[a] for a in AXES], jax.device_count()
     named = " × ".join(f"{a}={n}" for a, n in zip(AXES, shape))
     if shape.count(-1) > 1 or any(n < 1 and n != -1 for n in shape):
-        raise UserError(f"unknown mesh shape {named}: each axis is at least 1, and at most one is -1")
+        raise UserError(
+            f"unknown mesh shape {named}: each axis is at least 1, and at most one is -1"
+        )
     rest = int(np.prod([n for n in shape if n != -1]))
     if devices % rest or (-1 not in shape and rest != devices):
-        raise UserError(f"mesh {named} does not fit {devices} device(s): the product must be {devices}; "
-                        "set config.mesh.data=-1 to use what is left")
+        raise UserError(
+            f"mesh {named} does not fit {devices} device(s): the product must be {devices}; "
+            "set config.mesh.data=-1 to use what is left"
+        )
     shape = [devices // rest if n == -1 else n for n in shape]
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -77,10 +82,14 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         found = spec(name, x.shape)
         for size, axes in zip(x.shape, found):
-            ways = int(np.prod([mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes or ())]))
+            ways = int(
+                np.prod([mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes or ())])
+            )
             if size % ways:
-                raise UserError(f"the mesh axis {axes}={ways} does not divide the dimension {size} of {name} "
-                                f"{x.shape}; choose config.mesh.{axes} among its divisors")
+                raise UserError(
+                    f"the mesh axis {axes}={ways} does not divide the dimension {size} of {name} "
+                    f"{x.shape}; choose config.mesh.{axes} among its divisors"
+                )
         return NamedSharding(mesh, found)
 
     return jax.tree_util.tree_map_with_path(leaf, state)
@@ -94,6 +103,7 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, ja
 
     def put(a: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(
-            a.shape, NamedSharding(mesh, spec if a.ndim > 1 else P()), lambda index: a[index])
+            a.shape, NamedSharding(mesh, spec if a.ndim > 1 else P()), lambda index: a[index]
+        )
 
     return {name: put(a) for name, a in batch.items()}

@@ -28,15 +28,22 @@ def init_state(params: dict, optimizer: optax.GradientTransformation, lora_only:
     return {"params": params, "opt_state": opt_state, "step": jnp.zeros((), jnp.int32)}
 
 
-def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, seed: int) -> Callable:
+def make_step(
+    config: StudentConfig, optimizer: optax.GradientTransformation, seed: int
+) -> Callable:
     """The function `step(state, batch) -> (state, metrics)`, to be compiled by the caller, under its mesh (`jax.set_mesh`).
 
-    The dropout key is a function of the seed, the step and the microbatch. `batch` is as `data.Batches` makes it,
-    without "tokens". `metrics`: "loss" and "grad_norm", scalars, and "sums" (T,), see `objective.weighted_loss`.
+    The dropout key is a function of the seed, the step and the microbatch. `batch` is as
+    `data.Batches` makes it, without "tokens". `metrics`: "loss" and "grad_norm", scalars, and
+    "sums" (T,), see `objective.weighted_loss`.
     """
 
-    def loss(trained: dict, frozen: dict, micro: dict, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        params = traverse_util.unflatten_dict(frozen | traverse_util.flatten_dict(trained, sep="/"), sep="/")
+    def loss(
+        trained: dict, frozen: dict, micro: dict, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        params = traverse_util.unflatten_dict(
+            frozen | traverse_util.flatten_dict(trained, sep="/"), sep="/"
+        )
         dropout = key if config.dropout_rate else None
         hidden, kernel = model.hidden(config, params, micro, dropout)
         return objective.weighted_loss(hidden, kernel, micro)
@@ -52,7 +59,8 @@ def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, se
         def micro_grads(total, at):
             index, micro = at
             (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-                trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index))
+                trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index)
+            )
             return jax.tree.map(jnp.add, total, (value, sums, grads)), None
 
         zero = (jnp.zeros(()), jnp.zeros_like(scale), jax.tree.map(jnp.zeros_like, trained))
@@ -62,8 +70,11 @@ def make_step(config: StudentConfig, optimizer: optax.GradientTransformation, se
             (value, sums, grads), _ = jax.lax.scan(micro_grads, zero, (jnp.arange(count), batch))
         updates, opt_state = optimizer.update(grads, state["opt_state"], trained)
         flat = traverse_util.flatten_dict(optax.apply_updates(trained, updates), sep="/")
-        new = {"params": traverse_util.unflatten_dict(frozen | flat, sep="/"), "opt_state": opt_state,
-               "step": state["step"] + 1}
+        new = {
+            "params": traverse_util.unflatten_dict(frozen | flat, sep="/"),
+            "opt_state": opt_state,
+            "step": state["step"] + 1,
+        }
         return new, {"loss": value, "sums": sums, "grad_norm": optax.tree.norm(grads)}
 
     return step

@@ -18,7 +18,8 @@ from tinyllm_jax.training import data, objective, sharding
 class Validation:
     """Asks a student the validation questions, and what it has learned of each term on them.
 
-    A choice's score is the sum of its tokens' log-probabilities; `evaluation` reports further measures.
+    A choice's score is the sum of its tokens' log-probabilities; `evaluation` reports further
+    measures.
 
     Args:
       rows: questions, and the rationales that teachers wrote about them, if any.
@@ -46,7 +47,9 @@ class Validation:
         self.first = np.cumsum([0, *map(len, choices)])
         self.gold = np.array([question.gold for question in questions])
         packed = packing.pack(inputs.rows(), choices, config.validation.batch_size, shards)
-        self.choices = [(batch, sharding.to_global(batch, mesh, P(("data", "fsdp")))) for batch in packed]
+        self.choices = [
+            (batch, sharding.to_global(batch, mesh, P(("data", "fsdp")))) for batch in packed
+        ]
         self.score = jax.jit(functools.partial(decoding.score, student), out_shardings=everywhere)
 
         # The targets of every term, in batches of one shape, as in training.
@@ -56,8 +59,15 @@ class Validation:
         self.targets = []
         if any(has.values()):
             tokens = data.tokenize(rows, tokenizer, config)
-            batches = data.Batches(tokens, [1.0] * len(self.terms), config.validation.batch_size, config.seed,
-                                   shapes=1, packed=config.lengths.packing, multiple=shards)
+            batches = data.Batches(
+                tokens,
+                [1.0] * len(self.terms),
+                config.validation.batch_size,
+                config.seed,
+                shapes=1,
+                packed=config.lengths.packing,
+                multiple=shards,
+            )
             for step in range(batches.steps_per_epoch):
                 batch = batches(step)
                 counts = batch.pop("tokens")
@@ -70,14 +80,22 @@ class Validation:
         sums = np.zeros(self.first[-1])
         for batch, logs in scored:
             packing.sum_targets(sums, batch, np.asarray(logs))
-        return float(np.mean([s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]))
+        return float(
+            np.mean(
+                [s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]
+            )
+        )
 
     def losses(self, params: dict) -> dict[str, float]:
         """Each term's mean loss over its target tokens, in nats; a term in `without` is left out."""
         found = [(self.sums(params, batch), counts) for batch, counts in self.targets]
         total = sum(np.asarray(sums, np.float64) for sums, _ in found)
         tokens = sum(counts for _, counts in found)
-        return {term: float(total[i] / tokens[i]) for i, term in enumerate(self.terms) if term not in self.without}
+        return {
+            term: float(total[i] / tokens[i])
+            for i, term in enumerate(self.terms)
+            if term not in self.without
+        }
 
 
 def _sums(student: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> jax.Array:

@@ -1,12 +1,12 @@
 """What a run keeps on disk beside its checkpoints, and who may write there.
 
-    config.json    the resolved config
-    run.json       what the run must not change under way: corpus, tokenizer, objective, student
-    tokenizer/     the tokenizer, so that evaluation needs the workdir alone
-    student.json   the student's shape (StudentConfig)
-    checkpoints/   Orbax, one folder a step
-    metrics.jsonl  one line per logged step and per validation
-    tensorboard/   the same numbers
+config.json    the resolved config
+run.json       what the run must not change under way: corpus, tokenizer, objective, student
+tokenizer/     the tokenizer, so that evaluation needs the workdir alone
+student.json   the student's shape (StudentConfig)
+checkpoints/   Orbax, one folder a step
+metrics.jsonl  one line per logged step and per validation
+tensorboard/   the same numbers
 """
 
 import dataclasses
@@ -21,7 +21,13 @@ import ml_collections
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.config import StudentConfig
 
-CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS = "config.json", "run.json", "tokenizer", "student.json", "checkpoints"
+CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS = (
+    "config.json",
+    "run.json",
+    "tokenizer",
+    "student.json",
+    "checkpoints",
+)
 
 
 def lock(workdir: pathlib.Path):
@@ -34,13 +40,17 @@ def lock(workdir: pathlib.Path):
         workdir.mkdir(parents=True, exist_ok=True)
         file = open(workdir / ".lock", "a+")
     except OSError as e:
-        raise UserError(f"cannot write the workdir {workdir}: {e.strerror}; choose another --workdir") from None
+        raise UserError(
+            f"cannot write the workdir {workdir}: {e.strerror}; choose another --workdir"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        raise UserError(f"the workdir {workdir} is in use by another run (process {file.read().strip() or '?'}); "
-                        "wait for it to end, or choose another --workdir") from None
+        raise UserError(
+            f"the workdir {workdir} is in use by another run (process {file.read().strip() or '?'}); "
+            "wait for it to end, or choose another --workdir"
+        ) from None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -60,15 +70,22 @@ def check_same(workdir: pathlib.Path, run: dict, allow_changed: bool) -> list[st
     if not path.exists():
         return []
     before = read_json(path)
-    changed = [f"{name} was {_short(before.get(name))}, is {_short(value)}"
-               for name, value in run.items() if before.get(name) != value]
+    changed = [
+        f"{name} was {_short(before.get(name))}, is {_short(value)}"
+        for name, value in run.items()
+        if before.get(name) != value
+    ]
     if changed and not allow_changed:
-        raise UserError(f"{workdir} was trained otherwise: {'; '.join(changed)}; "
-                        "use another --workdir, or --allow_changed to go on regardless")
+        raise UserError(
+            f"{workdir} was trained otherwise: {'; '.join(changed)}; "
+            "use another --workdir, or --allow_changed to go on regardless"
+        )
     return changed
 
 
-def write_run(workdir: pathlib.Path, config: ml_collections.ConfigDict, student: StudentConfig, run: dict) -> None:
+def write_run(
+    workdir: pathlib.Path, config: ml_collections.ConfigDict, student: StudentConfig, run: dict
+) -> None:
     """Writes the resolved config, the student's shape, and what the run must not change."""
     if jax.process_index() == 0:
         write_json(workdir / CONFIG, json.loads(config.to_json_best_effort()))
