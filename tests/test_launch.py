@@ -16,7 +16,7 @@ SCRIPTS = sorted(LAUNCH.glob("*.sh"))
 def test_parses_and_calls_what_exists(script):
     subprocess.run(["bash", "-n", script], check=True)
     text = script.read_text()
-    for command in re.findall(r"(?:^|/)tinyllm ((?:corpus )?[a-z]+)", text, re.M):
+    for command in re.findall(r"(?:^|/)tinyllm ((?:corpus )?[a-z]+)", text, re.MULTILINE):
         assert command in cli.COMMANDS, command
     for config in re.findall(r"configs/\w+\.py", text):
         assert (LAUNCH.parent / config).exists(), config

@@ -360,10 +360,8 @@ def evaluate(values) -> None:
             train_questions=student.questions("train"),
             step=student.step,
         )
-        out = (
-            values.out
-            or student.workdir
-            and student.workdir / "evaluation" / f"{values.split}-{student.step}"
+        out = values.out or (
+            student.workdir and student.workdir / "evaluation" / f"{values.split}-{student.step}"
         )
         if out:
             results.write(out, result)

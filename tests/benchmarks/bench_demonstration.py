@@ -16,7 +16,7 @@ import random
 import statistics
 import sys
 
-from tinyllm_jax import cli, tasks
+from tinyllm_jax import cli
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.evaluation import report, results, stats

@@ -15,8 +15,8 @@ import common
 import jax
 import numpy as np
 
-from tinyllm_jax.training import loop, sharding
 from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training import loop, sharding
 
 
 def main() -> None:

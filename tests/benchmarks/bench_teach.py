@@ -21,7 +21,8 @@ from pathlib import Path
 from absl import flags
 
 from tinyllm_jax import cli, tasks
-from tinyllm_jax.teachers import config as configs, job, models, plan, reading
+from tinyllm_jax.teachers import config as configs
+from tinyllm_jax.teachers import job, models, plan, reading
 
 
 def processor_seconds():

@@ -105,7 +105,7 @@ def test_the_page_says_what_the_corpus_holds(built):
         assert words in text, words
     labels = [value for name, value in read.attributes if name == "aria-label"]
     assert "sound: 100 %" in labels and any(
-        "Lengths of own's 5 rationales in words" == label for label in labels
+        label == "Lengths of own's 5 rationales in words" for label in labels
     )
 
 

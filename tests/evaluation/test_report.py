@@ -258,7 +258,7 @@ def test_page_draws_each_term_on_validation_questions_in_the_students_colours():
         for name, terms in learn.items()
     ]
     text = page.html_page("Report", students)
-    figures = dict(re.findall(r"<figcaption>(.*?)</figcaption>(.*?)</figure>", text, re.S))
+    figures = dict(re.findall(r"<figcaption>(.*?)</figcaption>(.*?)</figure>", text, re.DOTALL))
     assert list(figures) == [
         f"Loss of {term} on validation questions" for term in ("answer", "one", "two")
     ]

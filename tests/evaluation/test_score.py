@@ -11,7 +11,7 @@ import pytest
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import score
 from tinyllm_jax.evaluation.predict import generate, predict
-from tinyllm_jax.student import decoding, inputs, packing, model
+from tinyllm_jax.student import decoding, inputs, model, packing
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
 
@@ -19,7 +19,7 @@ CONFIG = StudentConfig(
     vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3
 )
 MAX_ANSWER = 6
-WORDS = "ant bee cow dog eel fox gnu hen".split()
+WORDS = ["ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen"]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tinyllm_jax.teachers import prompts
 
 REPO = Path(__file__).resolve().parents[2]
 COUNTS = {"obqa": 6, "arc": 6, "piqa": 6, "pubmedqa": 4}
-LETTER = re.compile(r"\([a-z]\)|\b(?:option|choice) [a-z]\b|the answer is", re.I)
+LETTER = re.compile(r"\([a-z]\)|\b(?:option|choice) [a-z]\b|the answer is", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module", params=COUNTS)

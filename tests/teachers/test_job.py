@@ -274,10 +274,8 @@ def test_bad_teachers(tmp_path, arguments, message):
     with pytest.raises(UserError) as error:
         job.teach("things", SOURCE, {"t": spec(**arguments)}, tmp_path / "out")
     assert message in str(error.value) and "secret" not in str(error.value)
-    assert (
-        not list(tmp_path.glob("out/*"))
-        or arguments["model"] == "shaep"
-        and rows(*tmp_path.glob("out/*")) == {}
+    assert not list(tmp_path.glob("out/*")) or (
+        arguments["model"] == "shaep" and rows(*tmp_path.glob("out/*")) == {}
     )
 
 

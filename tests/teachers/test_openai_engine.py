@@ -18,7 +18,6 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
-
 # ----------------------------------------------------------------------------------------------------------------
 # What is sent, and what comes back.
 

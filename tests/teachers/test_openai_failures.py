@@ -13,7 +13,6 @@ from tinyllm_jax.teachers import openai_reply
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
-
 # ----------------------------------------------------------------------------------------------------------------
 # Failures that pass.
 

@@ -1,16 +1,15 @@
 """Validation inside a run: every term's loss on held-out questions, and what cannot have one."""
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
 
-import jax
-
+from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.config import student_config
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import loop, sharding
 from tinyllm_jax.training.validation import Validation

@@ -1,5 +1,6 @@
 """Builds a corpus: questions joined with the rows of rationale logs and the columns of other corpora, by id and content,
-never by row order."""
+never by row order.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from tinyllm_jax.corpus import (
     beside,
     choose,
-    logs as logfiles,
-    policy as policies,
     statistics,
     store,
+)
+from tinyllm_jax.corpus import (
+    logs as logfiles,
+)
+from tinyllm_jax.corpus import (
+    policy as policies,
 )
 from tinyllm_jax.corpus.choose import Answers
 from tinyllm_jax.corpus.logrow import LogRow
@@ -128,7 +133,8 @@ def _logs_report(
 ) -> dict:
     """`log`: what was read. `generations`: per teacher all that it wrote. `unforced`: per split and teacher its own
     accuracy, where it has any. No times: a job that was stopped and went on makes the same
-    corpus."""
+    corpus.
+    """
     unforced = {
         split: {
             teacher: told

@@ -46,7 +46,7 @@ def features(teachers: Sequence[str]):
         texts
         | {
             "choices": tfds.Sequence(tfds.Text()),
-            "rationales": {teacher: column for teacher in teachers},
+            "rationales": dict.fromkeys(teachers, column),
         }
     )
 

@@ -18,7 +18,8 @@ from tinyllm_jax.corpus.report import (
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.style import document, escape as _e
+from tinyllm_jax.style import document
+from tinyllm_jax.style import escape as _e
 
 SHOWN = 2  # samples of each teacher and flag
 LONGEST = 1200  # characters of a text that a sample shows
@@ -198,7 +199,7 @@ def _accuracies(report: Mapping) -> str:
         "first sample",
         "majority vote",
     )
-    return lines and _table(head, "".join(lines)) or ""
+    return (lines and _table(head, "".join(lines))) or ""
 
 
 def _policy(report: Mapping) -> str:

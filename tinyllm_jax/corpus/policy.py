@@ -80,7 +80,8 @@ def truncate(rationale: Rationale, question: Question) -> Rationale:
 def report(policy: str, rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> dict:
     """What a policy did, as JSON: its `name`, and per teacher the rationales `kept` and `dropped` (weight 0), how many of
     the dropped ones have each flag that costs the weight (`flags`; one may have several), and how
-    many were `truncated`."""
+    many were `truncated`.
+    """
     return {
         "name": policy,
         "teachers": {teacher: _told(policy, rows, teacher) for teacher in teachers},

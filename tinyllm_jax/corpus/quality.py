@@ -35,7 +35,7 @@ FLAGS = (*BAD, "copied", "truncated")
 
 _ECHO = re.compile(
     r"^[\s#*>_-]*(?:Question\b[^\n:]{0,10}:|Q\.?\s?\d+\b|Options?\s*:|Answer Choices\s*:|Rationale\s*:)",
-    re.M,
+    re.MULTILINE,
 )
 _LETTER = r"(?:option |choice )?[\"'(\[*]*(?P<after>[a-z])(?:[\"')\]*]|(?=\s*(?:[.,;:\n]|$)))"
 _BEST = r"(?:correct|right|best|appropriate)"
@@ -43,36 +43,145 @@ _STATED = re.compile(
     rf"\b(?:answer|{_BEST} (?:option|choice))(?: choice| option)? ?(?:is|must be|should be|would be|:)"
     rf"(?: clearly| definitely| therefore)?[:\s]*(?:{_LETTER}|(?P<text>[^\n]+))"
     rf"|(?:\b(?:option|choice) [\"'(]?|[\"'(])(?P<before>[a-z])[)\"']?,?(?: which)? is (?:the )?(?:answer|{_BEST})\b",
-    re.I,
+    re.IGNORECASE,
 )
 _ANNOUNCES = ("answer", "correct", "right", "best", "appropriate")
 _LEAD = frozenset(
-    "answer best choice clearly correct hence option right so the therefore thus".split()
+    [
+        "answer",
+        "best",
+        "choice",
+        "clearly",
+        "correct",
+        "hence",
+        "option",
+        "right",
+        "so",
+        "the",
+        "therefore",
+        "thus",
+    ]
 )  # may open a copy
 _COPIED_LETTER = re.compile(
-    r"(?:answer|option|choice)?[\W_]*(?P<letter>[a-z])(?:[)\].:*]+|$)(?P<rest>.*)", re.I | re.S
+    r"(?:answer|option|choice)?[\W_]*(?P<letter>[a-z])(?:[)\].:*]+|$)(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 _IS_ANSWER = re.compile(
     r"[\s,'\"]*(?:which )?is (?:the )?(?:answer|correct|right|best (?:answer|choice|option))\b"
 )
 _LABEL = re.compile(
     r"[\W_]*(?:\(?(?:\d{1,2}|[a-z])[).:]|option [a-z]\b|(?:first|second|third|fourth|fifth)(?:ly)?,)?",
-    re.I,
+    re.IGNORECASE,
 )
 _LOOP = re.compile(r"\b(\w+(?: \w+){1,11})(?: \1){3,}\b")
 _WORD = re.compile(r"\w+")
 _COMMON = frozenset(  # words that carry no content of their own
-    "a about all also an and answer any are as at be because been but by can choice could did do does each for from had has "
-    "have he her his how i if in into is it its let may means might more most must no not of on one only option or other our "
-    "out question s she should so some step such t than that the their them then there therefore these they think this those "
-    "thus to up us was we were what when which who why will with would you your".split()
+    [
+        "a",
+        "about",
+        "all",
+        "also",
+        "an",
+        "and",
+        "answer",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "because",
+        "been",
+        "but",
+        "by",
+        "can",
+        "choice",
+        "could",
+        "did",
+        "do",
+        "does",
+        "each",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "let",
+        "may",
+        "means",
+        "might",
+        "more",
+        "most",
+        "must",
+        "no",
+        "not",
+        "of",
+        "on",
+        "one",
+        "only",
+        "option",
+        "or",
+        "other",
+        "our",
+        "out",
+        "question",
+        "s",
+        "she",
+        "should",
+        "so",
+        "some",
+        "step",
+        "such",
+        "t",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "therefore",
+        "these",
+        "they",
+        "think",
+        "this",
+        "those",
+        "thus",
+        "to",
+        "up",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 
 
 def stated_answer(text: str, question: Question) -> int | None:
     """The index of the choice that a rationale states last as the answer, by its letter or its text; None when it
     states none (or none that is clear). A text that is nothing but a letter or a choice states it.
-    What stands after an echo of the prompt is not looked at."""
+    What stands after an echo of the prompt is not looked at.
+    """
     if (
         len(text) <= max(map(len, question.choices)) + 8
         and (bare := _bare_choice(text, question)) is not None
@@ -165,7 +274,7 @@ def _repeats(text: str, parts: list[str], choices: int) -> bool:
     for part in parts:
         words = tuple(_words(_LABEL.sub("", part, count=1)))
         seen[words] += len(words) > 1
-        if seen[words] > choices or seen[words] == 2 and len({*words} - _COMMON) >= 3:
+        if seen[words] > choices or (seen[words] == 2 and len({*words} - _COMMON) >= 3):
             return True
     words = _words(text)
     if (
@@ -181,7 +290,7 @@ def _copies(text: str, parts: list[str], question: Question) -> bool:
     if len(parts) > 1 and {*_words(first)} <= _LEAD:  # "Answer:" on a line of its own
         first = f"{first} {parts[1]}"
     plain = _plain(first)
-    if plain == gold or plain.startswith(gold) and _IS_ANSWER.match(plain, len(gold)):
+    if plain == gold or (plain.startswith(gold) and _IS_ANSWER.match(plain, len(gold))):
         return True
     lettered = _COPIED_LETTER.match(first.lstrip("(*[ "))
     if (

@@ -50,7 +50,8 @@ def format_report(report: dict) -> str:
 
 def verdict(report: dict) -> list[str]:
     """The report in a few plain sentences: the share of each teacher's rationales that is sound, its commonest flaw, what
-    the policy does, and the teachers' own accuracy."""
+    the policy does, and the teachers' own accuracy.
+    """
     totals = {teacher: total(report, teacher) for teacher in teachers(report)}
     wrote = {teacher: counts for teacher, counts in totals.items() if counts["rationales"]}
     shares = [

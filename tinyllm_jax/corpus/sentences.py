@@ -11,17 +11,17 @@ _CLOSING = "\"'”’)\\]}*_`"
 _STOP = re.compile(rf"(?:\.+|[!?…]+)[{_CLOSING}]*(?=\s|$)|[。！？]+[{_CLOSING}]*")
 _ABBREVIATION = re.compile(  # never the last word of a sentence
     r"(?<![\w.])(?:e\.g|i\.e|eg|ie|vs|cf|mr|mrs|ms|dr|prof|approx|ca|resp|viz|jr|sr|al|gen|gov|rev)\.$",
-    re.I,
+    re.IGNORECASE,
 )
 _COUNTED = re.compile(
-    r"(?<!\w)(?:no|nr|fig|figs|eq|vol|ch|pp?)\.$", re.I
+    r"(?<!\w)(?:no|nr|fig|figs|eq|vol|ch|pp?)\.$", re.IGNORECASE
 )  # goes on where a number follows
 _NUMBERS = re.compile(
     r"(?:^|\n|[.!?:;]\s)[\s*#>(-]*(?:\d{1,2}|[a-zA-Z]|[ivx]{2,4})\.$"
 )  # "1." in front of what it numbers
 _INITIAL = re.compile(r"(?<!\bis)(?<!\bbe)(?<!answer)(?<!option)(?<!choice)\s[A-Z]\.$")
 _MAYBE = re.compile(
-    r"(?:(?<!\w)(?:etc|inc|ltd|co|[a-z]\.[a-z])\.|\.\.|…)$", re.I
+    r"(?:(?<!\w)(?:etc|inc|ltd|co|[a-z]\.[a-z])\.|\.\.|…)$", re.IGNORECASE
 )  # a sentence's end or not: etc., p.m.
 _NEXT = re.compile(r"\s*(\S?)")
 _BACK = 24  # characters up to a full stop that tell what it is

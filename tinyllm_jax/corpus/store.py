@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinyllm_jax import errors
-from tinyllm_jax.corpus import codec, manifest as manifests, tfrecord
+from tinyllm_jax.corpus import codec, tfrecord
+from tinyllm_jax.corpus import manifest as manifests
 from tinyllm_jax.corpus.manifest import Manifest, Shard
 from tinyllm_jax.corpus.schema import TEACHER, Row
 from tinyllm_jax.errors import UserError
@@ -225,7 +226,8 @@ def _write_tfds_info(
     directory: Path, name: str, teachers: Sequence[str], splits: Mapping[str, list[Shard]]
 ) -> None:
     """features.json and dataset_info.json. `DatasetIdentity` because DIR need not be called NAME/VERSION."""
-    from tensorflow_datasets.core import dataset_info, naming, splits as tfds_splits
+    from tensorflow_datasets.core import dataset_info, naming
+    from tensorflow_datasets.core import splits as tfds_splits
 
     identity = dataset_info.DatasetIdentity(
         name=name, version="1.0.0", data_dir=str(directory), module_name=""

@@ -5,7 +5,8 @@ import json
 import os
 from pathlib import Path
 
-from tinyllm_jax.corpus import manifest as manifests, tfrecord
+from tinyllm_jax.corpus import manifest as manifests
+from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.manifest import Manifest, Shard
 from tinyllm_jax.errors import UserError
 

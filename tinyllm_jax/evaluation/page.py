@@ -18,7 +18,8 @@ from tinyllm_jax.evaluation.report import (
 )
 from tinyllm_jax.evaluation.results import METRICS, Prediction
 from tinyllm_jax.evaluation.stats import Paired
-from tinyllm_jax.style import document, escape as _e
+from tinyllm_jax.style import document
+from tinyllm_jax.style import escape as _e
 
 READING = """
 <dl>

@@ -180,7 +180,7 @@ def _files(directory: pathlib.Path) -> dict[str, pathlib.Path]:
     for shard in shards:
         try:
             with safe_open(shard, framework="numpy") as f:
-                files.update({name: shard for name in f.keys()})
+                files.update(dict.fromkeys(f.keys(), shard))
         except (OSError, SafetensorError) as e:
             raise UserError(f"cannot read the weights {shard}: {e}") from e
     return files

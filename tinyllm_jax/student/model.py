@@ -189,7 +189,7 @@ def _relative_bias(
     return partition.rows(jnp.broadcast_to(found, (partition.shards(), *found.shape)))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _abstract(config: StudentConfig):
     """The module's structure, and its parameters' shapes as a nested dict; nothing is computed."""
     graph, state = nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(params=0))))

@@ -253,7 +253,8 @@ def _cost(room: Room) -> float:
 
 def _fewest(batches: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
     """No fewer rows than these of each of `lengths` hold the sizes of every batch: by their sum, and because of those sizes that
-    are more than a third of a row two share one, and of those more than a half none."""
+    are more than a third of a row two share one, and of those more than a half none.
+    """
     least = np.ones(len(lengths), np.int64)
     for sizes in batches:
         least = np.maximum(least, -(-sizes.sum() // lengths))

@@ -89,7 +89,7 @@ def _tfds_split(builder, split: str) -> Iterable[dict]:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's values as Python's, bytes as str, in nested dicts and arrays."""
+    """Numpy's values as Python's, bytes as str, in nested dicts and arrays."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, bytes):

@@ -21,7 +21,8 @@ from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config as configs, ledger, models, plan
+from tinyllm_jax.teachers import config as configs
+from tinyllm_jax.teachers import ledger, models, plan
 from tinyllm_jax.teachers.engine import Engine, Request
 from tinyllm_jax.teachers.log import Log, read
 from tinyllm_jax.teachers.plan import Teacher

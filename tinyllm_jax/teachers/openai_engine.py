@@ -37,7 +37,8 @@ FIND = 30.0  # seconds for its list of models
 
 REFUSED = (401, 402, 403, 404)  # by these no request can be answered
 UNSUPPORTED = re.compile(
-    r"unsupported|not (support|permitted|allowed)|extra_forbidden|unrecognized|unknown", re.I
+    r"unsupported|not (support|permitted|allowed)|extra_forbidden|unrecognized|unknown",
+    re.IGNORECASE,
 )
 
 

@@ -18,7 +18,7 @@ PASSING = (408, 409, 429)  # besides every 5xx
 TOO_LONG = re.compile(
     r"context_length_exceeded|context (length|window|size)|max_model_len|maximum model length|too long|"
     r"maximum number of tokens|max_new_tokens\W+must be|reduce the length",
-    re.I,
+    re.IGNORECASE,
 )
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}

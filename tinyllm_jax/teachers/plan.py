@@ -8,7 +8,8 @@ import ml_collections
 
 from tinyllm_jax.corpus.logrow import LogRow, canonical, row_key
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config as configs, prompts
+from tinyllm_jax.teachers import config as configs
+from tinyllm_jax.teachers import prompts
 from tinyllm_jax.teachers.engine import Request, Result
 
 

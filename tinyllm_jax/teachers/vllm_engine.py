@@ -126,7 +126,7 @@ class VllmEngine:
 
 
 def arguments(spec: ml_collections.ConfigDict, cpu: bool) -> dict:
-    """vLLM's engine arguments for a teacher's fields, all but the model and its revision."""
+    """VLLM's engine arguments for a teacher's fields, all but the model and its revision."""
     given = {
         # A CPU without bfloat16 units emulates it, several times slower than float32.
         "dtype": "float32" if cpu and spec.dtype == "auto" else spec.dtype,

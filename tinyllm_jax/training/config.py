@@ -156,7 +156,7 @@ def resolve(
     for name in named:
         if name not in teachers:
             raise unknown("teacher", name, teachers or ("none in this corpus",))
-    weights = named or {t: config.objective.rationale for t in teachers}
+    weights = named or dict.fromkeys(teachers, config.objective.rationale)
     config.objective.teachers = ml_collections.ConfigDict(
         {t: float(w) for t, w in sorted(weights.items()) if w}
     )

@@ -8,8 +8,8 @@ import ml_collections
 from jax.sharding import SingleDeviceSharding
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import lora, model
 from tinyllm_jax.student import inputs as text
+from tinyllm_jax.student import lora, model
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import checkpoints, workdir
 
