@@ -1,4 +1,4 @@
-"""A single-GPU run of minutes, to see that an accelerator, its installation and the whole path work.
+"""A single-GPU run of minutes, to see that an accelerator and its installation work.
 
     tinyllm train --config configs/debug_gpu.py:task=arc --corpus DIR --workdir DIR
     tinyllm evaluate --workdir DIR

@@ -1,4 +1,4 @@
-"""Answers only: the same student, questions and steps as `configs/tinyllm.py`, without any rationale. The baseline.
+"""The baseline: `configs/tinyllm.py` with answers only, without any rationale.
 
     tinyllm train --config configs/finetune.py:task=obqa,student=small,recipe=released --corpus DIR
     --workdir DIR

@@ -14,7 +14,8 @@ import pathlib
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300",
+    "--xla_force_host_platform_device_count=8 "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=300",
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Most of the tests' time is compilation, of the same few programs in many processes: one cache for
@@ -23,7 +24,7 @@ CACHE = pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-import pytest
+import pytest  # noqa: E402 (the environment comes first)
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
@@ -69,7 +70,7 @@ def flan_t5_small() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def things_corpus(tmp_path_factory) -> pathlib.Path:
-    """A small corpus of made-up things by the two scripted teachers that are right, made by the real commands' functions."""
+    """A small corpus of made-up things, by the two scripted teachers that are right."""
     from tinyllm_jax import tasks
     from tinyllm_jax.corpus import build
     from tinyllm_jax.teachers import config, job

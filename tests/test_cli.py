@@ -1,4 +1,4 @@
-"""The command line: help, one line for every kind of bad input, and the whole path from teach to predict."""
+"""The command line: help, one line for every kind of bad input, from teach to predict."""
 
 import json
 import pathlib
@@ -46,7 +46,10 @@ def test_help_of_every_command_is_short(capsys):
 
 @pytest.mark.parametrize("module", ["tinyllm_jax", "tinyllm_jax.cli"])
 def test_import_needs_no_torch_tensorflow_or_jax(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'tensorflow', 'vllm', 'jax', 'transformers') if m in sys.modules])"
+    code = (
+        f"import sys, {module}; heavy = ('torch', 'tensorflow', 'vllm', 'jax', 'transformers'); "
+        "print([m for m in heavy if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO
@@ -255,8 +258,9 @@ def test_bad_input_is_one_line(capsys, argv, words):
 def test_teach_takes_a_config_file_and_its_fields(tmp_path, capsys):
     (tmp_path / "teachers.py").write_text(
         "import ml_collections\nfrom tinyllm_jax.teachers.config import teacher\n"
-        "def get_config(arg=''):\n    return ml_collections.ConfigDict({'teachers': {'one-two': teacher(engine='scripted', "
-        "model='shape', shots=0), 'other': teacher(engine='scripted', model='material', shots=0)}})\n"
+        "def get_config(arg=''):\n    return ml_collections.ConfigDict({'teachers': {"
+        "'one-two': teacher(engine='scripted', model='shape', shots=0), "
+        "'other': teacher(engine='scripted', model='material', shots=0)}})\n"
     )
     argv = [
         "teach",

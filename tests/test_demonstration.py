@@ -1,4 +1,4 @@
-"""The demonstration in small, by its own commands and config: what two teachers tell, a student answers with."""
+"""The demonstration in small, by its own commands and config."""
 
 import os
 import pathlib

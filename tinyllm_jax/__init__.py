@@ -1,4 +1,4 @@
-"""TinyLLM in JAX: teachers write rationales into a corpus; a small T5 student learns from the corpus.
+"""TinyLLM in JAX: teachers write rationales into a corpus; a small T5 student learns from it.
 
 Everything else looks at one of those two. The packages, in the order of the data:
 
@@ -6,13 +6,15 @@ Everything else looks at one of those two. The packages, in the order of the dat
     teachers/    prompts, engines and the append-only log of what each teacher wrote (never imports
                  jax)
     corpus/      questions joined with every teacher's rationale, as TFRecords on disk
-    student/     Flax T5: modules, Hugging Face weights, LoRA, decoding and scoring
+    batching/    sequences of different lengths in rows and batches
+    student/     Flax T5: modules, Hugging Face weights, LoRA, scoring and writing
     training/    the objective, batches, sharding, checkpoints, the loop
     evaluation/  accuracies with intervals, predictions, the report
-    cli          `tinyllm COMMAND`, one thin function per command (opened.py: a student for it to
-                 look at)
+    cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
+                 `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 
-Imports go one way: cli → training | teachers | evaluation → student | corpus → tasks.
+Imports go one way: cli → training | teachers | evaluation → student | corpus → batching |
+tasks.
 """
 
 __version__ = "0.1.0"

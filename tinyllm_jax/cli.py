@@ -13,14 +13,18 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import cli_corpus, errors, tasks
+from tinyllm_jax import cli_corpus, cli_flags, cli_students, errors, tasks
 from tinyllm_jax.errors import UserError
 
 Path = pathlib.Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command and exits: 0 when it did its work, 2 with one line on standard error for bad input."""
+    """Runs one command and exits.
+
+    The status is 0 when it did its work, 2 with one line on standard error for bad input, and 3
+    when it was stopped and the same command goes on.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         _dispatch(argv)
@@ -55,72 +59,17 @@ def _dispatch(argv: list[str]) -> None:
     if name not in COMMANDS:
         raise errors.unknown("command", name, COMMANDS)
     run, define = COMMANDS[name]
-    values = _parse(f"tinyllm {name}", argv[words:], run, define)
+    values = cli_flags.parse(f"tinyllm {name}", argv[words:], run, define)
     if values is not None:
         run(values)
 
 
 def _overview() -> str:
-    lines = [f"  {name:16}{run.__doc__.splitlines()[0]}" for name, (run, _) in COMMANDS.items()]
-    return "\n".join(
-        ["usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)", "", *lines]
-    )
-
-
-def _parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flags.FlagValues | None:
-    """The command's flags; None when its help was asked for and printed."""
-    values = flags.FlagValues()
-    needed = define(values, [usage, *argv]) or ()
-    if {"--help", "-h", "-help"} & set(argv):
-        print(_help(usage, run, values, needed))
-        return None
-    try:
-        rest = values([usage, *argv])[1:]
-    except UserError:
-        raise
-    except (
-        Exception
-    ) as e:  # a config file is the user's code: whatever it raises is told in one line
-        raise UserError(_reason(e)) from e
-    if rest:
-        raise UserError(f"unexpected argument '{rest[0]}'; see {usage} --help")
-    for name in needed:
-        if not values[name].value:
-            raise UserError(f"--{name} is needed ({values[name].help}); see {usage} --help")
-    return values
-
-
-def _reason(e: BaseException) -> str:
-    """One line for what absl or ml_collections found wrong; a `UserError` inside a config file keeps its words."""
-    inner = e
-    while inner is not None:
-        if isinstance(inner, UserError):
-            return str(inner)
-        inner = inner.__cause__ or inner.__context__
-    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(e))
-    if near:
-        return f"unknown config field '{near[2]}'; did you mean '{near[1]}'?"
-    return f"unknown config field {e}" if isinstance(e, (KeyError, AttributeError)) else str(e)
-
-
-def _help(usage: str, run: Callable, values: flags.FlagValues, needed: Sequence[str]) -> str:
+    usage = "usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)"
     lines = [
-        f"usage: {usage} --flags",
-        "",
-        *[line.removeprefix("    ") for line in run.__doc__.strip().splitlines()],
-        "",
+        f"  {name:16}{(run.__doc__ or '').splitlines()[0]}" for name, (run, _) in COMMANDS.items()
     ]
-    for name in values:
-        flag = values[name]
-        default = (
-            "needed"
-            if name in needed
-            else ""
-            if flag.default in (None, "", [])
-            else f"default {flag.default_as_str}"
-        )
-        lines.append(f"  --{name:14}{flag.help}{f' ({default})' if default else ''}")
-    return "\n".join(lines)
+    return "\n".join([usage, "", *lines])
 
 
 def _check_task(task: str) -> None:
@@ -128,29 +77,22 @@ def _check_task(task: str) -> None:
         raise errors.unknown("task", task, tasks.TASKS)
 
 
-def _define_config(values, argv, about: str) -> None:
-    from ml_collections import config_flags
-
-    given = re.search(r"\x00-?-config[=\x00]([^:\x00]+)", "\x00".join(argv))
-    if given and not Path(given[1]).is_file():
-        raise UserError(f"there is no config file {given[1]}; the recipes are in configs/")
-    config_flags.DEFINE_config_file("config", None, about, flag_values=values, sys_argv=argv)
-
-
 def _devices(distributed: bool = False) -> None:
-    """Imports jax quietly, with compiled programs kept between runs; with `distributed`, joins the processes of one run."""
+    """Imports jax quietly, with compiled programs kept between runs.
+
+    Args:
+      distributed: join the processes of one run.
+
+    Raises:
+      UserError: the processes are not found.
+    """
     import logging
 
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "tinyllm_jax"
-        / "compiled"
-    )
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "tinyllm_jax" / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    os.environ.setdefault(
-        "TRANSFORMERS_VERBOSITY", "error"
-    )  # it warns that torch is absent; nothing here needs it
+    # transformers warns that torch is absent; nothing here needs it.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import jax
     from absl import logging as absl_logging
 
@@ -159,28 +101,29 @@ def _devices(distributed: bool = False) -> None:
     if not distributed:
         return
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    given = [os.environ.get(name) for name in names]
+    address, count, index = (os.environ.get(name) for name in names)
     try:
-        # Without these, jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
-        jax.distributed.initialize(
-            *([given[0], int(given[1]), int(given[2])] if all(given) else [])
-        )
+        if address and count and index:
+            jax.distributed.initialize(address, int(count), int(index))
+        else:
+            # jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
+            jax.distributed.initialize()
     except (ValueError, RuntimeError) as e:
         raise UserError(
             f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}"
         ) from e
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Teachers.
 
 
 def _define_teach(values, argv):
-    _define_config(
+    cli_flags.define_config(
         values,
         argv,
         "a file of teachers, e.g. configs/teachers.py; override a field by "
-        "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of the made-up things",
+        "--config.teachers.NAME.max_tokens=100; without one: the scripted teachers of things",
     )
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string("source", "", "where the questions come from, as in corpus build", values)
@@ -211,7 +154,7 @@ def _define_teach(values, argv):
 
 
 def teach(values) -> None:
-    """Has teachers write rationales into append-only logs; started again, goes on where it stopped."""
+    """Has teachers write rationales into append-only logs; goes on where it was stopped."""
     from tinyllm_jax.teachers import config, job
 
     _check_task(values.task)
@@ -240,12 +183,12 @@ def teach(values) -> None:
         sys.exit(3)
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Training.
 
 
 def _define_train(values, argv):
-    _define_config(
+    cli_flags.define_config(
         values,
         argv,
         "a config file with its argument, e.g. configs/tinyllm.py:task=obqa; override a field by "
@@ -282,53 +225,25 @@ def train(values) -> None:
     done = loop.train(
         values.config, Path(values.corpus), Path(values.workdir), values.allow_changed
     )
-    rate = (
-        ""
-        if done.questions_per_second is None
-        else f"  {done.questions_per_second:,.1f} questions/s"
-    )
-    best = (
-        ""
-        if done.best_step is None
-        else f"  best validation accuracy {100 * done.best_accuracy:.1f} % at step {done.best_step:,}"
-    )
-    print(
-        f"step {done.step:,} of {done.steps:,}  {done.seconds:,.1f} s in steps{rate}  {done.compiled} shapes compiled  "
-        f"useful tokens {100 * done.useful['both']:.0f} %{best}"
-    )
+    parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
+    if done.questions_per_second is not None:
+        parts.append(f"{done.questions_per_second:,.1f} questions/s")
+    parts.append(f"{done.compiled} shapes compiled")
+    parts.append(f"useful tokens {100 * done.useful['both']:.0f} %")
+    if done.best_accuracy is not None:
+        best = f"best validation accuracy {100 * done.best_accuracy:.1f} %"
+        parts.append(f"{best} at step {done.best_step:,}")
+    print("  ".join(parts))
     if done.step < done.steps:
         sys.exit(3)
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Evaluation.
 
 
-def _define_student(values):
-    flags.DEFINE_multi_string(
-        "workdir", [], "the workdir of a run, or NAME=DIR; may be given again", values
-    )
-    flags.DEFINE_string(
-        "step", "best", "the checkpoint: best (on validation), last, or a step", values
-    )
-    flags.DEFINE_string(
-        "student", "", "instead of a workdir: a Hugging Face T5, by hub name or directory", values
-    )
-    flags.DEFINE_string("task", "", "with --student: the task", values)
-    flags.DEFINE_string(
-        "corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values
-    )
-    flags.DEFINE_enum("split", "validation", tasks.SPLITS, "the split", flag_values=values)
-    flags.DEFINE_integer(
-        "questions", 0, "the first n questions; 0: all", flag_values=values, lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1
-    )
-
-
 def _define_evaluate(values, argv):
-    _define_student(values)
+    cli_students.define(values)
     flags.DEFINE_integer(
         "max_answer", 64, "tokens of a generated answer", flag_values=values, lower_bound=1
     )
@@ -339,34 +254,28 @@ def _define_evaluate(values, argv):
 
 
 def evaluate(values) -> None:
-    """Scores students by choice likelihood and by the answers that they write, from a checkpoint alone."""
+    """Scores students by choice likelihood and by the answers that they write, from checkpoints."""
     _devices()
-    from tinyllm_jax import opened
     from tinyllm_jax.evaluation import page, report, results, score
 
-    students = opened.open_students(values)
+    students = cli_students.given(values)
     reports = []
-    for student in students:
-        questions = student.questions(values.split, values.questions)
+    for given in students:
         result = score.evaluate(
-            student.config,
-            student.params,
-            student.tokenizer,
-            questions,
-            prefix=student.prefixes["answer"],
-            max_input=student.length(questions, "answer"),
+            given.student,
+            given.questions(values.split, values.questions),
             max_answer=values.max_answer,
             batch_size=values.batch_size,
-            train_questions=student.questions("train"),
-            step=student.step,
+            train_questions=given.questions("train"),
+            step=given.step,
         )
-        out = values.out or (
-            student.workdir and student.workdir / "evaluation" / f"{values.split}-{student.step}"
-        )
+        out = values.out
+        if not out and given.workdir:
+            out = given.workdir / "evaluation" / f"{values.split}-{given.step}"
         if out:
             results.write(out, result)
             print(f"wrote {out}")
-        reports.append(report.StudentReport(student.name, result, student.metrics, student.about))
+        reports.append(report.StudentReport(given.name, result, given.metrics, given.about))
     print(report.table(reports))
     if values.report:
         samples = _samples(students, values)
@@ -378,23 +287,23 @@ def evaluate(values) -> None:
         print(f"wrote {values.report}")
 
 
-def _samples(students, values) -> list:
+def _samples(students: list[cli_students.Given], values) -> list:
     """The split's first questions, with what each student writes as each of its teachers."""
     from tinyllm_jax.evaluation import report
+    from tinyllm_jax.student.writing import write
 
     questions = students[0].questions(values.split, 3)
-    samples = [report.Sample(question, {}) for question in questions]
-    for student in students:
-        for target in student.teachers:
-            for sample, (_, text) in zip(
-                samples, student.write(questions, target, 128, len(questions))
-            ):
-                sample.rationales.setdefault(student.name, {})[target] = text
-    return samples
+    rationales: list[dict[str, dict[str, str]]] = [{} for _ in questions]
+    for given in students:
+        for teacher in given.student.teachers:
+            texts = write(given.student, questions, teacher, 128, len(questions))
+            for written, text in zip(rationales, texts, strict=True):
+                written.setdefault(given.name, {})[teacher] = text
+    return [report.Sample(*pair) for pair in zip(questions, rationales, strict=True)]
 
 
 def _define_predict(values, argv):
-    _define_student(values)
+    cli_students.define(values)
     flags.DEFINE_string(
         "target",
         "answer",
@@ -409,16 +318,17 @@ def _define_predict(values, argv):
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
     _devices()
-    from tinyllm_jax import opened
     from tinyllm_jax.evaluation import results
+    from tinyllm_jax.student.writing import write
 
-    students = opened.open_students(values)
+    students = cli_students.given(values)
     if len(students) > 1:
         raise UserError("predict takes one --workdir; run it once for each")
-    (student,) = students
-    questions = student.questions(values.split, values.questions)
-    texts = student.write(questions, values.target, values.max_tokens, values.batch_size)
-    results.write_texts(values.out, values.target, texts)
+    (given,) = students
+    questions = given.questions(values.split, values.questions)
+    texts = write(given.student, questions, values.target, values.max_tokens, values.batch_size)
+    ids = [question.id for question in questions]
+    results.write_texts(values.out, values.target, list(zip(ids, texts, strict=True)))
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
 
 

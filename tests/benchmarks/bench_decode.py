@@ -19,8 +19,10 @@ import torch
 import transformers
 from peers import pad
 
-from tinyllm_jax.evaluation import predict, score
+from tinyllm_jax.evaluation import score
 from tinyllm_jax.student import inputs
+from tinyllm_jax.student.student import Student
+from tinyllm_jax.student.writing import generate
 
 
 def main() -> None:
@@ -71,10 +73,11 @@ def main() -> None:
 def ways(student, params, peer, device, questions, batch, most):
     """(name, ours, theirs, comparison) of scoring and of greedy generation behind two prompts."""
     tokenizer = common.tokenizer()
+    asked = Student(student, params, tokenizer, {"answer": "predict"}, 1024)
     encoded, _ = inputs.encode_questions(tokenizer, questions, "predict", 1024)
     yield (
         "score choices",
-        lambda: score.likelihoods(student, params, tokenizer, questions, encoded, batch),
+        lambda: score.likelihoods(asked, questions, encoded, batch),
         lambda: torch_likelihoods(peer, device, tokenizer, questions, encoded, batch),
         compare_likelihoods,
     )
@@ -82,7 +85,7 @@ def ways(student, params, peer, device, questions, batch, most):
         ids, _ = inputs.encode_questions(tokenizer, questions, prefix, 1024)
         yield (
             name,
-            lambda ids=ids: predict.generate(student, params, tokenizer, ids, most, batch),
+            lambda ids=ids: generate(asked, ids, most, batch),
             lambda ids=ids: torch_generate(peer, device, tokenizer, ids, most, batch),
             compare_texts,
         )

@@ -1,4 +1,4 @@
-"""Scoring and writing on a tiny random T5, against one question and one choice at a time without batches or padding."""
+"""Scoring and writing on a tiny random T5, against one choice at a time without any padding."""
 
 import dataclasses
 import random
@@ -10,9 +10,10 @@ import pytest
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import score
-from tinyllm_jax.evaluation.predict import generate, predict
 from tinyllm_jax.student import decoding, inputs, model, packing
 from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.student.student import Student
+from tinyllm_jax.student.writing import generate, write
 from tinyllm_jax.tasks import Question
 
 CONFIG = StudentConfig(
@@ -29,15 +30,21 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def params():
-    """Random, with a key and an end of sequence (token 1) so weighted that some answers end and some do not."""
+    """Random, with the end of sequence (token 1) so weighted that some answers end."""
     params = model.init_params(CONFIG, jax.random.key(24))
     return params | {
         "lm_head": {"kernel": params["lm_head"]["kernel"] * jnp.full(384, 2.0).at[1].set(5.0)}
     }
 
 
+def student(params, tokenizer, input_length: int = 256) -> Student:
+    """A student that answers, and explains as its one teacher."""
+    prefixes = {"answer": "predict", "teacher": "explain"}
+    return Student(CONFIG, params, tokenizer, prefixes, input_length)
+
+
 def ask(n: int, seed: int = 0) -> list[Question]:
-    """Short questions with 2 choices and longer ones with 4, of 1 or 3 words: few shapes for the plain computation."""
+    """Short questions with 2 choices, longer ones with 4: few shapes for the plain way."""
     rng = random.Random(seed)
     asked = []
     for i in range(n):
@@ -56,13 +63,13 @@ def logits(params, encoded, decoder_inputs):
 
 def plain_score(params, encoded: list[int], target: list[int]) -> float:
     """The target's log-likelihood, alone and unpadded, through `model.apply`."""
-    found = np.array(logits(params, np.array([encoded]), np.array([[0] + target[:-1]])), np.float64)
+    found = np.array(logits(params, np.array([encoded]), np.array([[0, *target[:-1]]])), np.float64)
     chosen = found[np.arange(len(target)), target]
     return float((chosen - np.log(np.exp(found).sum(1))).sum())
 
 
 def plain_greedy(params, encoded: list[int], most: int) -> list[int]:
-    """Greedy decoding that computes everything again for each token; what stands after it is not looked at."""
+    """Greedy decoding that computes everything again for each token."""
     written = []
     while len(written) < most and 1 not in written:
         so_far = np.array([[0] + written + [0] * (most - 1 - len(written))])
@@ -74,11 +81,8 @@ def plain_greedy(params, encoded: list[int], most: int) -> list[int]:
 def evaluated(tokenizer, params):
     asked = ask(11)
     return asked, score.evaluate(
-        CONFIG,
-        params,
-        tokenizer,
+        student(params, tokenizer),
         asked,
-        max_input=256,
         max_answer=MAX_ANSWER,
         batch_size=4,
         train_questions=ask(9, seed=1),
@@ -109,10 +113,10 @@ def test_batched_scores_equal_one_by_one(evaluated, tokenizer, params):
 def test_metrics_are_the_predictions_counted(evaluated):
     asked, result = evaluated
     assert (result.task, result.split, result.n, result.step) == ("t", "test", 11, 7)
-    right = sum(p.likelihood == q.gold for p, q in zip(result.predictions, asked))
+    right = sum(p.likelihood == q.gold for p, q in zip(result.predictions, asked, strict=True))
     assert result.accuracy("likelihood").correct == right
     assert result.accuracy("exact_match").correct == sum(
-        p.generated == q.answer for p, q in zip(result.predictions, asked)
+        p.generated == q.answer for p, q in zip(result.predictions, asked, strict=True)
     )
     assert result.chance == pytest.approx(np.mean([1 / len(q.choices) for q in asked]))
     assert result.majority.rule == "position"
@@ -123,7 +127,7 @@ def test_batched_writing_equals_one_by_one(evaluated, tokenizer, params):
     asked, result = evaluated
     encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
     assert {found.unfinished for found in result.predictions} == {True, False}
-    for ids, found in zip(encoded, result.predictions):
+    for ids, found in zip(encoded, result.predictions, strict=True):
         tokens = plain_greedy(params, ids, MAX_ANSWER)
         assert found.generated == tokenizer.decode(tokens, skip_special_tokens=True).strip()
         assert found.unfinished == (1 not in tokens)
@@ -131,17 +135,17 @@ def test_batched_writing_equals_one_by_one(evaluated, tokenizer, params):
 
 def test_predict_keeps_the_questions_order_and_says_what_it_cut(tokenizer, params, capsys):
     asked = ask(11)
-    found = predict(CONFIG, params, tokenizer, asked, "explain", 256, MAX_ANSWER, 4)
+    found = write(student(params, tokenizer), asked, "teacher", MAX_ANSWER, 4)
     encoded, _ = inputs.encode_questions(tokenizer, asked, "explain", 256)
     alone = [
         tokenizer.decode(plain_greedy(params, ids, MAX_ANSWER), skip_special_tokens=True).strip()
         for ids in encoded
     ]
-    assert found == [(question.id, text) for question, text in zip(asked, alone)]
+    assert found == alone
     assert "cut" not in capsys.readouterr().err
     whole = max(map(len, encoded))
     long = [dataclasses.replace(asked[0], context="word " * 60), *asked[1:]]
-    predict(CONFIG, params, tokenizer, long, "explain", whole, MAX_ANSWER, 4)
+    write(student(params, tokenizer, whole), long, "teacher", MAX_ANSWER, 4)
     said = capsys.readouterr().err
     assert f"1 of 11 contexts were cut to fit {whole} tokens" in said and "unfinished" in said
 
@@ -150,7 +154,7 @@ def test_padding_without_an_end_is_unfinished(tokenizer, params):
     # All logits are equal, so it writes padding (id 0) and never the end of sequence.
     mute = jax.tree.map(jnp.zeros_like, params)
     encoded, _ = inputs.encode_questions(tokenizer, ask(11), "predict", 256)
-    assert generate(CONFIG, mute, tokenizer, encoded, MAX_ANSWER, 4) == [("", True)] * 11
+    assert generate(student(mute, tokenizer), encoded, MAX_ANSWER, 4) == [("", True)] * 11
 
 
 def test_cut_contexts_are_counted(tokenizer, params):
@@ -159,7 +163,7 @@ def test_cut_contexts_are_counted(tokenizer, params):
     ]
     whole = max(map(len, inputs.encode_questions(tokenizer, ask(11), "predict", 256)[0]))
     result = score.evaluate(
-        CONFIG, params, tokenizer, asked, max_input=whole, max_answer=MAX_ANSWER, batch_size=4
+        student(params, tokenizer, whole), asked, max_answer=MAX_ANSWER, batch_size=4
     )
     assert [p.cut for p in result.predictions] == [i % 2 == 0 for i in range(11)]
     assert result.counts["inputs_cut"] == 6
@@ -169,7 +173,7 @@ def test_long_choice_is_scored_whole(tokenizer, params):
     long = "gnu " * 40 + "end"
     asked = [Question("q", "t", "test", "", "?", (long, "hen"), "hen")]
     encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 512)
-    ((sums, tokens),) = score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 8)
+    ((sums, tokens),) = score.likelihoods(student(params, tokenizer), asked, encoded, 8)
     assert list(tokens) == [len(long) + 1, 4]
     (target,), _ = inputs.encode_targets(tokenizer, [long], 512)
     np.testing.assert_allclose(sums[0], plain_score(params, encoded[0], target), rtol=1e-5)
@@ -177,21 +181,21 @@ def test_long_choice_is_scored_whole(tokenizer, params):
 
 def test_zero_questions(tokenizer, params):
     with pytest.raises(UserError, match="no questions"):
-        score.evaluate(CONFIG, params, tokenizer, [], max_input=64)
-    assert predict(CONFIG, params, tokenizer, [], "predict", 64, 4, 2) == []
+        score.evaluate(student(params, tokenizer), [])
+    assert write(student(params, tokenizer), [], "answer", 4, 2) == []
 
 
 def test_two_splits_at_once(tokenizer, params):
     asked = ask(2)
     mixed = [asked[0], dataclasses.replace(asked[1], split="train")]
     with pytest.raises(UserError, match="t test, t train"):
-        score.evaluate(CONFIG, params, tokenizer, mixed, max_input=64)
+        score.evaluate(student(params, tokenizer), mixed)
 
 
 def test_diverged_student_is_refused(tokenizer, params):
     broken = jax.tree.map(lambda x: x * jnp.nan, params)
     with pytest.raises(UserError, match="not finite"):
-        score.evaluate(CONFIG, broken, tokenizer, ask(11), max_input=256, batch_size=4)
+        score.evaluate(student(broken, tokenizer), ask(11), batch_size=4)
 
 
 # The cases of SQuAD's normalize_answer, and what it leaves alone.
@@ -250,8 +254,8 @@ def test_compiles_once_per_shape(tokenizer, params):
     asked = ask(23)
     encoded, _ = inputs.encode_questions(tokenizer, asked, "predict", 256)
     decoding.score.clear_cache()  # another test may have had the same shapes
-    score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
+    score.likelihoods(student(params, tokenizer), asked, encoded, 5)
     compiled = decoding.score._cache_size()
     assert 0 < compiled <= len(packing.PARTS)
-    score.likelihoods(CONFIG, params, tokenizer, asked, encoded, 5)
+    score.likelihoods(student(params, tokenizer), asked, encoded, 5)
     assert decoding.score._cache_size() == compiled

@@ -70,7 +70,7 @@ def rows(workdir) -> list[dict]:
 def params(workdir, step: int = 24):
     from tinyllm_jax.training import restore
 
-    return restore.restore(workdir, str(step)).params
+    return restore.restore(workdir, step).params
 
 
 def assert_same_bits(a, b) -> None:
@@ -173,15 +173,9 @@ def one_line(done: subprocess.CompletedProcess, *words: str) -> None:
 def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(
     whole, things_corpus, tmp_path
 ):
-    from tinyllm_jax import opened
-
-    def told(directory):
-        (student,) = opened.open_students(flags(workdir=[str(directory)]))
-        texts = [
-            student.write(student.questions("validation", 4), target, 24, 4)
-            for target in ("shape", "answer")
-        ]
-        return [text for some in texts for _, text in some]
+    from tinyllm_jax.corpus.store import Corpus
+    from tinyllm_jax.student.writing import write
+    from tinyllm_jax.training import restore
 
     done = run(things_corpus, tmp_path / "run", "--config.objective.prefix=decoder")
     assert done.returncode == 0, done.stderr
@@ -190,16 +184,14 @@ def test_a_decoder_that_is_told_the_target_learns_and_writes_as_a_teacher(
         set(logged[0]["terms"]) == {"answer", "shape", "material"}
         and logged[-1]["loss"] < logged[0]["loss"]
     )
-    texts = told(tmp_path / "run")
-    assert texts[:4] != texts[4:] and not any(text.startswith("explain") for text in texts)
+    student = restore.restore(tmp_path / "run", 24)
+    questions = [row.question for row in Corpus(things_corpus).rows("validation")[:4]]
+    as_teacher = write(student, questions, "shape", 24, 4)
+    as_answer = write(student, questions, "answer", 24, 4)
+    assert as_teacher != as_answer
+    assert not any(text.startswith("explain") for text in as_teacher + as_answer)
     refused = run(things_corpus, whole, "--config.objective.prefix=decoder")
     assert refused.returncode == 2 and "objective" in refused.stderr
-
-
-def flags(**values):
-    from types import SimpleNamespace
-
-    return SimpleNamespace(**{"student": "", "step": "last", "corpus": "", "task": ""} | values)
 
 
 def test_a_workdir_in_use_is_refused(things_corpus, tmp_path):

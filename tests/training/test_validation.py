@@ -8,10 +8,11 @@ import pytest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import inputs, model
-from tinyllm_jax.student.config import student_config
+from tinyllm_jax.student.config import StudentConfig, student_config
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import loop, sharding
+from tinyllm_jax.training import initial, sharding
 from tinyllm_jax.training.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -27,9 +28,13 @@ def resolved(teachers: tuple[str, ...], **changes) -> ml_collections.ConfigDict:
 
 
 def validation(rows: list[Row], config) -> Validation:
-    return Validation(
-        rows, inputs.load_tokenizer("byte"), config, STUDENT, sharding.make_mesh(config.mesh)
-    )
+    student = asked(STUDENT, inputs.load_tokenizer("byte"), config)
+    return Validation(rows, student, config, sharding.make_mesh(config.mesh))
+
+
+def asked(shape: StudentConfig, tokenizer, config) -> Student:
+    """A student for validation, which brings the parameters later."""
+    return Student(shape, {}, tokenizer, config.objective.prefixes.to_dict(), 128)
 
 
 def by_hand(params: dict, rows: list[Row], config) -> dict[str, float]:
@@ -83,14 +88,9 @@ def test_questions_with_unknown_words_are_counted():
     known, other = Row(question("what is it?"), {}), Row(question("what is gopi?"), {})
     config = resolved(())
     config.student.name, config.student.tokenizer = "word-tiny", "words"
-    tokenizer = loop.make_tokenizer(config, (), [known])
-    found = Validation(
-        [known, other],
-        tokenizer,
-        config,
-        student_config("word-tiny"),
-        sharding.make_mesh(config.mesh),
-    )
+    tokenizer = initial.make_tokenizer(config, (), [known])
+    student = asked(student_config("word-tiny"), tokenizer, config)
+    found = Validation([known, other], student, config, sharding.make_mesh(config.mesh))
     assert (found.count, found.unknown) == (2, 1)
 
 
@@ -103,14 +103,14 @@ def test_all_students_of_a_corpus_share_one_vocabulary(things_corpus):
         run_config.set_student(config, "word-tiny")
         config.objective.teachers = ml_collections.ConfigDict(teachers)
         config = run_config.resolve(config, corpus.teachers)
-        prints.append(inputs.fingerprint(loop.make_tokenizer(config, corpus.teachers, rows)))
+        prints.append(inputs.fingerprint(initial.make_tokenizer(config, corpus.teachers, rows)))
     assert len(set(prints)) == 1
 
 
 def test_a_large_vocabulary_makes_a_large_student():
     config = run_config.default_config()
     run_config.set_student(config, "word-tiny")
-    assert [loop.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [
+    assert [initial.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [
         1024,
         1024,
         1152,

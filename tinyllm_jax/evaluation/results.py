@@ -1,4 +1,7 @@
-"""What an evaluation found, and its two files: results.json (the numbers) and predictions.jsonl (one line a question)."""
+"""What an evaluation found, and its two files.
+
+`results.json` holds the numbers, `predictions.jsonl` one line a question.
+"""
 
 import dataclasses
 import json
@@ -129,7 +132,13 @@ def _accuracy_json(accuracy: Accuracy) -> dict:
 
 
 def write(directory: str | os.PathLike, result: Result) -> None:
-    """Writes results.json and predictions.jsonl into `directory`, which is made; each file appears whole or not at all."""
+    """Writes results.json and predictions.jsonl into `directory`, which is made.
+
+    Each file appears whole or not at all.
+
+    Raises:
+      UserError: they cannot be written.
+    """
     directory = pathlib.Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -200,7 +209,8 @@ def read(directory: str | os.PathLike) -> Result:
         )
     except OSError as error:
         raise UserError(
-            f"cannot read the results in {directory}: {error.strerror}; run `tinyllm evaluate` first"
+            f"cannot read the results in {directory}: {error.strerror}; "
+            "run `tinyllm evaluate` first"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

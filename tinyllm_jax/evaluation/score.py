@@ -1,6 +1,6 @@
-"""A student's accuracy on questions, in two ways: by each choice's likelihood, and by the answer that it writes."""
+"""A student's accuracy, by the likelihood of each choice and by the answer that it writes."""
 
-import itertools
+import functools
 import re
 import string
 import time
@@ -10,24 +10,18 @@ import numpy as np
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import stats
-from tinyllm_jax.evaluation.predict import generate
 from tinyllm_jax.evaluation.results import Prediction, Result
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs, packing
-from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.student import decoding, inputs, scoring
+from tinyllm_jax.student.student import Student
+from tinyllm_jax.student.writing import generate
 from tinyllm_jax.tasks import Question
-
-WHOLE = 1 << 30  # a length limit that cuts nothing
 
 
 def evaluate(
-    config: StudentConfig,
-    params: dict,
-    tokenizer,
+    student: Student,
     questions: Sequence[Question],
     *,
-    prefix: str = "predict",
-    max_input: int,
     max_answer: int = 64,
     batch_size: int = 64,
     train_questions: Sequence[Question] = (),
@@ -36,14 +30,13 @@ def evaluate(
     """Asks the student every question and scores it by all four metrics.
 
     Args:
-      config, params, tokenizer: the student.
+      student: the student.
       questions: of one task and split.
-      prefix: the answer target's word.
-      max_input: input tokens; a longer question's context is cut, and counted.
       max_answer: tokens of a generated answer; one that needs more is counted as unfinished.
         Choices are scored whole, however long they are.
-      batch_size: questions computed together, about.
-      train_questions: the same task's training questions, from which the commonest answer is taken.
+      batch_size: about how many questions are computed together.
+      train_questions: the same task's training questions, from which the commonest answer is
+        taken.
       step: the checkpoint's step, for the record.
 
     Raises:
@@ -51,16 +44,19 @@ def evaluate(
     """
     task, split = _one_split(questions)
     began = time.monotonic()
-    encoded, lost = inputs.encode_questions(tokenizer, questions, prefix, max_input)
-    scored = likelihoods(config, params, tokenizer, questions, encoded, batch_size)
-    written = generate(config, params, tokenizer, encoded, max_answer, batch_size)
-    predictions = tuple(map(_prediction, questions, scored, written, lost))
+    encoded = student.encode(questions)
+    scored = likelihoods(student, questions, encoded.rows, batch_size)
+    written = generate(student, encoded.rows, max_answer, batch_size)
+    predictions = tuple(
+        _prediction(*each) for each in zip(questions, scored, written, encoded.cut, strict=True)
+    )
+    answers = [question.answer for question in questions]
     counts = {
         "inputs_cut": sum(prediction.cut for prediction in predictions),
-        "inputs_with_unknown_words": inputs.unknown_tokens(tokenizer, encoded),
+        "inputs_with_unknown_words": inputs.unknown_tokens(student.tokenizer, encoded.rows),
         "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
         "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
-        "answers_unwritable": unwritable(tokenizer, [question.answer for question in questions]),
+        "answers_unwritable": unwritable(student.tokenizer, answers),
     }
     seconds = time.monotonic() - began
     majority = stats.majority(train_questions, questions)
@@ -70,43 +66,37 @@ def evaluate(
 
 
 def likelihoods(
-    config: StudentConfig,
-    params: dict,
-    tokenizer,
+    student: Student,
     questions: Sequence[Question],
     encoded: Sequence[Sequence[int]],
     batch_size: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The log-likelihood of every choice, in nats, and its target tokens, per question: two (choices,) arrays.
+    """The log-likelihood of every choice, and its number of tokens.
 
     Args:
-      config, params, tokenizer: the student.
+      student: the student.
       questions: of any number of choices each.
-      encoded: the questions' input tokens.
-      batch_size: questions computed together, about.
+      encoded: the token ids of each question.
+      batch_size: about how many questions are computed together.
+
+    Returns:
+      For each question two arrays (choices,): nats, and tokens.
 
     Raises:
       UserError: a likelihood is not finite.
     """
-    choices = _encode_choices(tokenizer, questions)
-    first = np.cumsum([0, *map(len, choices)])
-    sums = np.zeros(first[-1])
-    progress, done = Progress("score", len(questions), "questions"), 0
-    for batch in packing.pack(encoded, choices, batch_size):
-        packing.sum_targets(sums, batch, np.asarray(decoding.score(config, params, batch)))
-        progress.update(done := done + np.count_nonzero(np.unique(batch["input_segments"])))
+    choices = scoring.Choices(student.tokenizer, questions, encoded, batch_size)
+    progress = Progress("score", len(questions), "questions")
+    score = functools.partial(decoding.score, student.config, student.params)
+    found = choices.scores(score, progress)
     progress.close()
-    found = [
-        (some, np.array([len(ids) for ids in of]))
-        for some, of in zip(np.split(sums, first[1:-1]), choices)
-    ]
-    for question, (some, _) in zip(questions, found):
-        if not np.isfinite(some).all():
+    for question, sums in zip(questions, found, strict=True):
+        if not np.isfinite(sums).all():
             raise UserError(
                 f"the student's likelihoods for question {question.id} are not finite: "
                 "its weights are damaged or its training diverged; evaluate another checkpoint"
             )
-    return found
+    return list(zip(found, choices.tokens, strict=True))
 
 
 def exact_match(text: str, question: Question) -> bool:
@@ -128,29 +118,32 @@ def normalised_match(text: str, question: Question) -> bool:
 
 
 def normalise(text: str) -> str:
-    """Lower case, without punctuation, articles or extra white space, as SQuAD's official script (arXiv 1606.05250)."""
+    """Lower case, without punctuation, articles or extra white space.
+
+    As SQuAD's official script has it (arXiv 1606.05250).
+    """
     text = text.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def is_letter(text: str) -> bool:
-    """Whether `text` is a bare choice letter, "(b)" or "b": what FLAN-T5 writes before it has learned to answer in words."""
+    """Whether `text` is a bare choice letter, "(b)" or "b".
+
+    That is what FLAN-T5 writes before it has learned to answer in words.
+    """
     return re.fullmatch(r"\([a-z]\)|[a-z]", text.strip()) is not None
 
 
 def unwritable(tokenizer, answers: Sequence[str]) -> int:
-    """How many of `answers` the tokenizer cannot spell (T5 has no "{"): no generated text can match them exactly."""
-    ids, _ = inputs.encode_targets(tokenizer, answers, WHOLE)
+    """How many of `answers` the tokenizer cannot spell: no generated text can match them exactly.
+
+    T5's, for example, has no "{".
+    """
+    ids, _ = inputs.encode_targets(tokenizer, answers, scoring.WHOLE)
     spelled = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return sum(text.split() != answer.split() for text, answer in zip(spelled, answers))
-
-
-def _encode_choices(tokenizer, questions: Sequence[Question]) -> list[list[list[int]]]:
-    ids, _ = inputs.encode_targets(
-        tokenizer, [choice for question in questions for choice in question.choices], WHOLE
+    return sum(
+        text.split() != answer.split() for text, answer in zip(spelled, answers, strict=True)
     )
-    rows = iter(ids)
-    return [list(itertools.islice(rows, len(question.choices))) for question in questions]
 
 
 def _one_split(questions: Sequence[Question]) -> tuple[str, str]:

@@ -95,7 +95,15 @@ def parse_arg(arg: str | None, **defaults: str) -> ml_collections.ConfigDict:
 
 
 def teacher_weights(arg: str, default: float = 1.0) -> ml_collections.ConfigDict:
-    """ "a:0.5+b" as {"a": 0.5, "b": default}; "all" or "" as {} (every teacher of the corpus)."""
+    """The teachers of a config argument, with their weights.
+
+    Args:
+      arg: "a:0.5+b" for {"a": 0.5, "b": default}; "all" or "" for {}: every teacher of the corpus.
+      default: the weight of a teacher that is named without one.
+
+    Raises:
+      UserError: a weight is not a number.
+    """
     weights = ml_collections.ConfigDict()
     for part in filter(None, ("" if arg == "all" else arg).split("+")):
         name, _, weight = part.partition(":")
@@ -133,14 +141,15 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise UserError(f"config.{path} is {_get(config, path)}; it must be at least 1")
     if config.steps < 0 or (config.steps == 0 and config.epochs <= 0):
         raise UserError(
-            f"config.steps is {config.steps} and config.epochs {config.epochs}: give one of them above 0"
+            f"config.steps is {config.steps} and config.epochs {config.epochs}: "
+            "give one of them above 0"
         )
 
 
 def resolve(
     config: ml_collections.ConfigDict, teachers: tuple[str, ...]
 ) -> ml_collections.ConfigDict:
-    """A copy of `config` in which the objective names each teacher's weight and each target's prefix.
+    """A copy of `config` in which the objective names every weight and every prefix.
 
     A teacher of weight 0 is left out: its term would cost time and change nothing.
 
@@ -173,7 +182,7 @@ def resolve(
 
 
 def prefix(config: ml_collections.ConfigDict, target: str) -> str:
-    """The word, or words, by which a target is asked for: the config's own, or one of `PREFIXES`."""
+    """The words by which a target is asked for: the config's own, or those of `PREFIXES`."""
     return config.objective.prefixes.get(target) or PREFIXES.get(target, f"explain {target}")
 
 
@@ -184,7 +193,9 @@ def terms(config: ml_collections.ConfigDict) -> dict[str, float]:
 
 
 def asked_as(prefix: str, target: str) -> str:
-    """The target whose prefix the encoder reads for `target`; where it is another, the decoder is told (`inputs.told`).
+    """The target whose prefix the encoder reads when it is asked for `target`.
+
+    With prefix "decoder" that is the answer for all targets: the decoder reads the other's prefix.
 
     Args:
       prefix: `objective.prefix`, "encoder" or "decoder".

@@ -1,4 +1,7 @@
-"""The validation split, on the run's own mesh: the accuracy, which chooses the best checkpoint, and every term's loss."""
+"""The validation split, on the run's own mesh.
+
+The accuracy chooses the best checkpoint; every term's loss tells what was learned of it.
+"""
 
 import functools
 
@@ -8,9 +11,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.corpus.schema import Row
-from tinyllm_jax.student import decoding, model, packing
+from tinyllm_jax.student import decoding, model, scoring
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data, objective, sharding
 
@@ -23,9 +27,8 @@ class Validation:
 
     Args:
       rows: questions, and the rationales that teachers wrote about them, if any.
-      tokenizer: the student's tokenizer.
+      student: the student; its parameters are given anew at each validation.
       config: the resolved run config.
-      student: the student's shape.
       mesh: the run's mesh.
 
     Attributes:
@@ -34,31 +37,35 @@ class Validation:
       without: the terms that no question has a target of; they have no loss.
     """
 
-    def __init__(self, rows: list[Row], tokenizer, config, student: StudentConfig, mesh: Mesh):
+    def __init__(self, rows: list[Row], student: Student, config, mesh: Mesh):
         questions = [row.question for row in rows]
         shards = mesh.shape["data"] * mesh.shape["fsdp"]
         everywhere = NamedSharding(mesh, P())
         self.count = len(questions)
 
-        # The choices of every question, behind its input.
-        inputs, _, _ = data.encode(tokenizer, questions, run_config.ANSWER, config)
-        self.unknown = text.unknown_tokens(tokenizer, inputs.rows())
-        choices = [text.encode_targets(tokenizer, q.choices, 1 << 30)[0] for q in questions]
-        self.first = np.cumsum([0, *map(len, choices)])
-        self.gold = np.array([question.gold for question in questions])
-        packed = packing.pack(inputs.rows(), choices, config.validation.batch_size, shards)
-        self.choices = [
-            (batch, sharding.to_global(batch, mesh, P(("data", "fsdp")))) for batch in packed
-        ]
-        self.score = jax.jit(functools.partial(decoding.score, student), out_shardings=everywhere)
+        # The choices of every question.
+        encoded = student.encode(questions).rows
+        self.unknown = text.unknown_tokens(student.tokenizer, encoded)
+        self.choices = scoring.Choices(
+            student.tokenizer,
+            questions,
+            encoded,
+            config.validation.batch_size,
+            multiple=shards,
+            put=lambda batch: sharding.to_global(batch, mesh, P(("data", "fsdp"))),
+        )
+        self.score = jax.jit(
+            functools.partial(decoding.score, student.config), out_shardings=everywhere
+        )
 
         # The targets of every term, in batches of one shape, as in training.
         self.terms = list(run_config.terms(config))
-        has = {term: any(data.target_of(row, term)[1] for row in rows) for term in self.terms}
-        self.without = [term for term in self.terms if not has[term]]
+        self.without = [
+            term for term in self.terms if not any(data.target_of(row, term)[1] for row in rows)
+        ]
         self.targets = []
-        if any(has.values()):
-            tokens = data.tokenize(rows, tokenizer, config)
+        if len(self.without) < len(self.terms):
+            tokens = data.tokenize(rows, student.tokenizer, config)
             batches = data.Batches(
                 tokens,
                 [1.0] * len(self.terms),
@@ -72,28 +79,23 @@ class Validation:
                 batch = batches(step)
                 counts = batch.pop("tokens")
                 self.targets.append((sharding.to_global(batch, mesh, sharding.BATCH), counts))
-        self.sums = jax.jit(functools.partial(_sums, student), out_shardings=everywhere)
+        self.sums = jax.jit(functools.partial(_sums, student.config), out_shardings=everywhere)
 
     def accuracy(self, params: dict) -> float:
         """The share of questions whose gold choice is the likeliest, 0 to 1."""
-        scored = [(batch, self.score(params, there)) for batch, there in self.choices]
-        sums = np.zeros(self.first[-1])
-        for batch, logs in scored:
-            packing.sum_targets(sums, batch, np.asarray(logs))
-        return float(
-            np.mean(
-                [s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]
-            )
-        )
+        return self.choices.accuracy(lambda batch: self.score(params, batch))
 
     def losses(self, params: dict) -> dict[str, float]:
-        """Each term's mean loss over its target tokens, in nats; a term in `without` is left out."""
-        found = [(self.sums(params, batch), counts) for batch, counts in self.targets]
-        total = sum(np.asarray(sums, np.float64) for sums, _ in found)
-        tokens = sum(counts for _, counts in found)
+        """Each term's mean loss a token, in nats; a term in `without` is left out."""
+        total = np.zeros(len(self.terms))
+        tokens = np.zeros(len(self.terms), np.int64)
+        running = [(self.sums(params, batch), counts) for batch, counts in self.targets]
+        for sums, counts in running:
+            total += np.asarray(sums)
+            tokens += counts
         return {
-            term: float(total[i] / tokens[i])
-            for i, term in enumerate(self.terms)
+            term: float(total[index] / tokens[index])
+            for index, term in enumerate(self.terms)
             if term not in self.without
         }
 

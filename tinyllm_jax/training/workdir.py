@@ -38,7 +38,7 @@ def lock(workdir: pathlib.Path):
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "a+")
+        file = open(workdir / ".lock", "a+")  # noqa: SIM115 (the lock lasts while it is open)
     except OSError as e:
         raise UserError(
             f"cannot write the workdir {workdir}: {e.strerror}; choose another --workdir"
@@ -48,7 +48,8 @@ def lock(workdir: pathlib.Path):
     except OSError:
         file.seek(0)
         raise UserError(
-            f"the workdir {workdir} is in use by another run (process {file.read().strip() or '?'}); "
+            f"the workdir {workdir} is in use by another run "
+            f"(process {file.read().strip() or '?'}); "
             "wait for it to end, or choose another --workdir"
         ) from None
     file.truncate(0)
