@@ -67,7 +67,9 @@ class Student:
         if target not in self.prefixes:
             raise errors.unknown("target", target, self.prefixes)
         asked = asked_as(self.told, target)
-        told = inputs.told(self.tokenizer, self.prefixes[target]) if asked != target else ()
+        told = (
+            inputs.prefix_tokens(self.tokenizer, self.prefixes[target]) if asked != target else ()
+        )
         return predict.predict(
             self.config,
             self.params,
