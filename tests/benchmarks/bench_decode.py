@@ -38,7 +38,8 @@ def main() -> None:
     params, device = jax.device_put(params), "cuda" if common.on_gpu() else "cpu"
     peer = transformers.T5ForConditionalGeneration.from_pretrained(
         common.WEIGHTS, dtype=getattr(torch, student.dtype)
-    ).to(device)
+    )
+    peer.to(device)  # type: ignore[arg-type]  # transformers' decorator hides that it is a method
     peer.eval()
     for task in arguments.tasks.split(","):
         questions = [r.question for r in common.corpus_rows(task, "test")][: arguments.questions]

@@ -42,14 +42,11 @@ def tokens(n=24, seed=0) -> data.Tokens:
 def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
     """Steps on a mesh; the losses, and the parameters at the end, on the host."""
     config = run_config.default_config()
-    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = (
-        name,
-        1e-2,
-        clip,
-    )
-    config.optimizer.eps = (
-        1e-3  # with 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size
-    )
+    config.optimizer.name = name
+    config.optimizer.learning_rate = 1e-2
+    config.optimizer.clip_norm = clip
+    # With 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size.
+    config.optimizer.eps = 1e-3
     count = int(np.prod(mesh_shape))
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]).reshape(mesh_shape), sharding.AXES)
     tx = optimizer.make_optimizer(config.optimizer, 10)
@@ -60,9 +57,8 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     batches = data.Batches(
         tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1]
     )
-    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {
-        2
-    }  # a row of targets reads two of inputs
+    # A row of targets reads two of inputs.
+    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {2}
     step = jax.jit(
         make_step(student, tx, 0),
         donate_argnums=0,

@@ -86,6 +86,9 @@ def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[St
     shapes = traverse_util.flatten_dict(param_shapes(override(config, {"lora_rank": 0})), sep="/")
     names = _names(shapes)
     _check(directory, shapes, names, files)
+
+    # Each tensor goes to its place in a parameter: kernels are stored (out, in) there, and a tensor
+    # of a layer is one slice here. Where `lm_head` has no tensor it is a copy of the embedding.
     params = {path: np.empty(shape.shape, np.float32) for path, shape in shapes.items()}
     for name, (path, layer) in names.items():
         source = name if name in files else "shared.weight"
@@ -121,10 +124,14 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
             f"{directory} already holds model.safetensors: choose another directory or remove it"
         )
     directory.mkdir(parents=True, exist_ok=True)
+
+    # Each slice of a parameter becomes a tensor of its own, and kernels (in, out) become (out, in).
     tensors = {}
     for name, (path, layer) in _names(flat).items():
         leaf = np.asarray(flat[path] if layer is None else flat[path][layer], np.float32)
         tensors[name] = np.ascontiguousarray(leaf.T if path.endswith("/kernel") else leaf)
+
+    # The weights appear under their name when they are whole.
     (directory / "config.json").write_text(json.dumps(to_hf_config(config), indent=2) + "\n")
     partial = directory / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
@@ -228,7 +235,8 @@ def _with_tying(config: StudentConfig, directory: pathlib.Path, files: dict) -> 
     if "shared.weight" not in files:
         return config
     shared = _read(files["shared.weight"], "shared.weight")
-    for name in (*_COPIES, *(["lm_head.weight"] if config.tie_word_embeddings else [])):
+    tied = (*_COPIES, "lm_head.weight") if config.tie_word_embeddings else _COPIES
+    for name in tied:
         if name in files and not np.array_equal(_read(files[name], name), shared):
             raise UserError(
                 f"{directory}: config.json says that {name} is tied to shared.weight, but they "
@@ -256,14 +264,16 @@ def _check(directory: pathlib.Path, shapes: dict, names: dict, files: dict) -> N
 
     # What `_with_tying` has checked is neither missing nor unused.
     known = {*names, *_COPIES, _UNUSED, "lm_head.weight"}
-    problems = [
-        f"missing {name}" for name in names if name not in files and name != "lm_head.weight"
-    ]
+    missing = names.keys() - files.keys() - {"lm_head.weight"}
+    problems = [f"missing {name}" for name in names if name in missing]
     problems += [f"unused {name}" for name in files if name not in known]
+
+    # The shapes are read from the files' headers, without their content.
     for name in sorted(names.keys() & files.keys()):
         path, layer = names[name]
-        want = list(shapes[path].shape[layer is not None :])
-        want = want[::-1] if path.endswith("/kernel") else want
+        want = list(shapes[path].shape if layer is None else shapes[path].shape[1:])
+        if path.endswith("/kernel"):
+            want.reverse()
         with safe_open(files[name], framework="numpy") as f:
             have = f.get_slice(name).get_shape()
         if have != want:

@@ -47,7 +47,16 @@ class Encoder(nnx.Module):
         self.final_norm = RMSNorm(config)
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Embedded questions (B, Le, d_model) to the same; `mask` is bool, (B, 1, 1 or Le, Le)."""
+        """The encoder's states of whole questions.
+
+        Args:
+          x: the embedded questions, (B, Le, d_model).
+          mask: bool (B, 1, 1 or Le, Le): what may be attended to.
+          key: a dropout key, or None.
+
+        Returns:
+          (B, Le, d_model).
+        """
         config = self.config
         first, middle, last = split_key(key, 3)
         positions = _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
@@ -85,8 +94,8 @@ class Decoder(nnx.Module):
           encoded: the encoded questions, (B, Le, d_model).
           mask: bool (B, 1, 1 or Ld, Le): what of the questions may be attended to.
           key: a dropout key, or None.
-          own_mask: bool (N, 1, Ld, Ld): what of the targets may be attended to, of what stands
-            before a token; None: all of it.
+          own_mask: bool (N, 1, Ld, Ld): what of the targets may be attended to, later tokens
+            aside, which never are; None: everything.
 
         Returns:
           (N, Ld, d_model).
@@ -132,8 +141,9 @@ class Decoder(nnx.Module):
         Returns:
           (N, 1, d_model) after the last norm, and `past` with this token in it.
         """
+        # What of the cache holds a token, this one included, bool (Lk,).
+        written = jnp.arange(positions.shape[-1]) <= index
         seen = []
-        written = jnp.arange(positions.shape[-1]) <= index  # what of the cache is not empty, (Lk,)
         for layer, keys_values, old in zip(layers, cross, past, strict=True):
             x, new = layer(x, written, positions, keys_values, mask, past=old, index=index)
             seen.append(new)
