@@ -24,8 +24,8 @@ from tinyllm_jax.student.layers import unstack
 from tinyllm_jax.student.model import bind, encode, hidden, segment_mask
 
 # The cache begins with room for CACHE tokens, and has FACTOR times as much whenever it is full.
-# Whenever at most one FACTORth of the texts has not ended, the ended ones are dropped, if at least
-# FEWEST are left. Each size is compiled once.
+# Whenever at most 1/FACTOR of the texts are still written, the others are dropped, unless fewer
+# than FEWEST would be left. Each size is compiled once.
 CACHE, FACTOR, FEWEST = 32, 4, 8
 
 
@@ -80,12 +80,12 @@ def greedy(
         is_token = (np.asarray(inputs) != PAD_ID).astype(np.int32)
         segments, slots = is_token, is_token[:, :1]
 
-    # The token that stands at each position whatever the student finds likely; -1: what it finds.
+    # The token that must stand at each position of a text; -1 where the student chooses it.
     forced = np.full(max_tokens + len(prefix_tokens), -1, np.int32)
     forced[: len(prefix_tokens)] = prefix_tokens
 
-    # The result, and which of its rows are still written: at first all, `rows[i]` by row i of the
-    # state.
+    # `written` is the result, with a row for each slot; row i of the state is its row `rows[i]`, at
+    # first all of them in order.
     asked = np.asarray(slots).reshape(-1) != 0
     written = np.zeros((len(asked), len(forced)), np.int32)
     rows = np.arange(len(asked))

@@ -204,7 +204,7 @@ class Linear(nnx.Module):
 
     Args:
       config: the student's; it says which projections have an update.
-      name: the projection's name, as in `StudentConfig.projections`.
+      name: the projection's, one of `StudentConfig.projections` or "lm_head".
       d_in: the width of the input.
       d_out: the width of the output.
       std: the standard deviation of the kernel's first values.

@@ -1,6 +1,5 @@
 """The train step: one forward and one backward pass for all terms, on plain nested dicts."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -19,11 +18,11 @@ def split_params(params: dict, lora_only: bool) -> tuple[dict, dict]:
     """The trained and the frozen parameters, each a nested dict; without LoRA all are trained."""
     if not lora_only:
         return params, {}
-    flat = traverse_util.flatten_dict(params, sep="/")
-    trained = {path: leaf for path, leaf in flat.items() if lora.is_lora(path)}
-    frozen = {path: leaf for path, leaf in flat.items() if not lora.is_lora(path)}
-    unflatten = functools.partial(traverse_util.unflatten_dict, sep="/")
-    return unflatten(trained), unflatten(frozen)
+    trained, frozen = {}, {}
+    for path, leaf in traverse_util.flatten_dict(params).items():
+        part = trained if lora.is_lora("/".join(path)) else frozen
+        part[path] = leaf
+    return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(frozen)
 
 
 def join_params(trained: dict, frozen: dict) -> dict:
