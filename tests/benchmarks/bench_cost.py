@@ -1,5 +1,6 @@
-"""What a train step costs against the number of teachers, in both prefix modes; against the input length; against the batch.
+"""What a train step costs against the number of teachers, the input length, and the batch.
 
+The number of teachers is varied in both prefix modes.
 Real rows and weights. More teachers than the corpus has are its two again under other names: real
 texts, repeated. "A teacher" is the slope of a least-squares line. Each figure is an epoch's mean:
 every shape is timed on one of its batches (the median of steps, after one untimed) and weighted by
@@ -10,6 +11,7 @@ its share of the steps.
 
 import argparse
 import dataclasses
+import functools
 import time
 
 import common
@@ -28,9 +30,7 @@ def main() -> None:
     common.need()
     numbers = lambda text: [int(n) for n in text.split(",")]
     for size, (student, params) in common.students().items():
-        seconds = lambda rows, task, batch, **how: step_seconds(
-            student, params, arguments.rounds, rows, task, batch, **how
-        )
+        seconds = functools.partial(step_seconds, student, params, arguments.rounds)
         if "teachers" in arguments.parts:
             for task in arguments.tasks.split(","):
                 teachers(size, seconds, task, numbers(arguments.teachers), arguments.batch)
@@ -47,7 +47,8 @@ def main() -> None:
                     )
                 )
             common.table(
-                f"**pubmedqa, {size}: contexts cut to a length (no question is), {arguments.batch} questions a step**",
+                f"**pubmedqa, {size}: contexts cut to a length (no question is), "
+                f"{arguments.batch} questions a step**",
                 ("input length", "s a step", "questions/s", "useful tokens"),
                 lines,
             )
@@ -67,7 +68,8 @@ def main() -> None:
 
 def teachers(size, seconds, task, counts, batch) -> None:
     """The table of one task, and the slope of each mode."""
-    found, lines = {"encoder": [], "decoder": []}, []
+    found: dict[str, list[float]] = {"encoder": [], "decoder": []}
+    lines = []
     for count in counts:
         names = [f"{common.TEACHERS[n % 2]}-{n // 2}" for n in range(count)]
         rows = [
@@ -98,15 +100,18 @@ def teachers(size, seconds, task, counts, batch) -> None:
         )
     )
     common.table(
-        f"**{task}, {size}, {batch} questions a step: seconds** (a teacher with `prefix=decoder` costs "
-        f"{100 * slope['decoder'] / slope['encoder']:.0f} % of one with `prefix=encoder`)",
+        f"**{task}, {size}, {batch} questions a step: seconds** (a teacher with `prefix=decoder` "
+        f"costs {100 * slope['decoder'] / slope['encoder']:.0f} % of one with `prefix=encoder`)",
         ("teachers", "prefix=encoder", "prefix=decoder", "ratio"),
         lines,
     )
 
 
 def step_seconds(student, params, rounds, rows, task, batch, **how) -> tuple[float, float]:
-    """The mean seconds of an epoch's steps, each shape timed on its first batch, and the corpus's share of useful tokens."""
+    """The mean seconds of an epoch's steps, and the corpus's share of useful tokens.
+
+    Each shape is timed on its first batch.
+    """
     batches, _ = common.batches_of(rows, task, batch, **how)
     trainer, mean = common.Trainer(student, params), 0.0
     for step, share in common.steps_by_shape(batches).items():

@@ -1,13 +1,13 @@
-"""Answers per second: choice scoring and greedy generation, against transformers on the same real rows and weights.
+r"""Answers per second: choice scoring and greedy generation, against transformers.
 
-The peer pads each batch of questions, in their order, to its longest. Scoring: one forward pass
-over (question, choice) rows.
-Greedy: `generate`, once for answers, and once with the prompt that these weights were trained on
-("write a title"), whose texts are longer and differ in length. Outputs must be equal: every text,
-and every likelihood to 1e-3 nats (float32).
+Rows and weights are real and the same. The peer pads each batch of questions, in their order, to
+its longest. Scoring: one forward pass over (question, choice) rows. Greedy: `generate`, once for
+answers, and once with the prompt that these weights were trained on ("write a title"), whose texts
+are longer and differ in length. Outputs must be equal: every text, and every likelihood to 1e-3
+nats (float32).
 
-    python tests/benchmarks/bench_decode.py --tasks obqa,arc --questions 256 --batch 32,128 --rounds
-    3
+    python tests/benchmarks/bench_decode.py --tasks obqa,arc --questions 256 --batch 32,128 \
+        --rounds 3
 """
 
 import argparse
@@ -40,7 +40,8 @@ def main() -> None:
     params, device = jax.device_put(params), "cuda" if common.on_gpu() else "cpu"
     peer = transformers.T5ForConditionalGeneration.from_pretrained(
         common.WEIGHTS, dtype=getattr(torch, student.dtype)
-    ).to(device)
+    )
+    peer.to(device)  # type: ignore[arg-type]  # transformers' decorator hides that it is a method
     peer.eval()
     for task in arguments.tasks.split(","):
         questions = [r.question for r in common.corpus_rows(task, "test")][: arguments.questions]
@@ -64,7 +65,8 @@ def main() -> None:
                     )
                 )
         common.table(
-            f"**{task}, {len(questions)} test questions, small, {student.dtype}, {jax.devices()[0].device_kind}**",
+            f"**{task}, {len(questions)} test questions, small, {student.dtype}, "
+            f"{jax.devices()[0].device_kind}**",
             ("what", "batch", "ours, questions/s", "transformers", "ratio", "outputs"),
             lines,
         )
@@ -98,9 +100,10 @@ def torch_likelihoods(model, device, tokenizer, questions, encoded, batch) -> li
     with torch.inference_mode():
         for i in range(0, len(questions), batch):
             part = choices[i : i + batch]
-            asked = pad(
-                [ids for ids, some in zip(encoded[i : i + batch], part) for _ in some], device
-            )
+            rows = []
+            for ids, some in zip(encoded[i : i + batch], part, strict=True):
+                rows += [ids] * len(some)
+            asked = pad(rows, device)
             labels = pad([ids for some in part for ids in some], device)
             logits = model(
                 input_ids=asked,
@@ -135,13 +138,13 @@ def torch_generate(model, device, tokenizer, encoded, most, batch) -> list[str]:
 
 def compare_likelihoods(ours, theirs) -> str:
     """The largest difference, in nats."""
-    worst = max(float(np.abs(a - b).max()) for (a, _), b in zip(ours, theirs))
+    worst = max(float(np.abs(a - b).max()) for (a, _), b in zip(ours, theirs, strict=True))
     return f"{'equal' if worst < 1e-3 else 'DIFFERENT'} to {worst:.0e} nats"
 
 
 def compare_texts(ours, theirs) -> str:
     """How many texts are equal, and their mean length."""
-    same = sum(a == b for (a, _), b in zip(ours, theirs))
+    same = sum(a == b for (a, _), b in zip(ours, theirs, strict=True))
     words = np.mean([len(common.tokenizer()(text)["input_ids"]) for text, _ in ours])
     return f"{same} of {len(theirs)} equal, {words:.1f} tokens a text"
 

@@ -71,7 +71,8 @@ def main() -> None:
         note.append(time.perf_counter() - began)
     ms = lambda values: f"{1000 * common.median(values):.2f}"
     common.table(
-        f"**{arguments.task}, {arguments.batch} questions a step, {len(jax.tree.leaves(trainer.state))} arrays of state**",
+        f"**{arguments.task}, {arguments.batch} questions a step, "
+        f"{len(jax.tree.leaves(trainer.state))} arrays of state**",
         ("part", "ms a step", "thread"),
         [
             ("batch", ms(batch_times), "ahead"),

@@ -1,5 +1,6 @@
-"""Peak memory of the compiled step against length, rows and remat, and of the loss against tokens and vocabulary.
+"""Peak memory of the compiled step and of the loss.
 
+The step is measured against length, rows and remat, the loss against tokens and vocabulary.
 Read off the compiled program (`memory_analysis`), which is never run: temporaries beside the train
 state. "All logits" is the same step with the loss as it is usually written. The loss alone should
 grow with its inputs and their gradients, "own", and not with tokens × vocabulary.
@@ -89,7 +90,7 @@ def main() -> None:
 
 
 def usual_loss(hidden, kernel, targets, weight):
-    """The cross-entropies from all logits at once, as `cross_entropy.cross_entropy` returns them."""
+    """The cross-entropies from all logits at once; returns what `cross_entropy` does."""
     logits = jnp.dot(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
     tokens = (
         jax.nn.logsumexp(logits, axis=-1)
@@ -114,7 +115,9 @@ def step_memory(student, rows, length, loss) -> int:
         compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     finally:
         objective.weighted_loss = before
-    return compiled.memory_analysis().temp_size_in_bytes
+    found = compiled.memory_analysis()
+    assert found is not None, "this backend has no memory analysis"
+    return found.temp_size_in_bytes
 
 
 def loss_memory(loss, tokens, vocabulary) -> int:
@@ -131,6 +134,7 @@ def loss_memory(loss, tokens, vocabulary) -> int:
     found = (
         jax.jit(jax.grad(lambda *a: loss(*a)[0], (0, 1))).lower(*shapes).compile().memory_analysis()
     )
+    assert found is not None, "this backend has no memory analysis"
     return found.temp_size_in_bytes + found.output_size_in_bytes
 
 

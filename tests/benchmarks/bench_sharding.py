@@ -1,4 +1,4 @@
-"""The collectives of the compiled step on eight virtual devices, counted, beside what theory asks for.
+"""The collectives of the compiled step on eight virtual devices, beside what theory asks for.
 
 Only compiled, never run. A collective inside a loop counts as often as the loop's trip count, which
 XLA writes down. XLA's CPU backend has no reduce-scatter pass: it writes an all-reduce whose result
@@ -44,6 +44,7 @@ KINDS = {
     "collective-permute": "collective-permute",
 }
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
+COLLECTIVE = rf"= (.*?) ({'|'.join(KINDS)})(?:-start)?\("
 
 
 def main() -> None:
@@ -60,6 +61,7 @@ def main() -> None:
         for kind in dict.fromkeys(KINDS.values()):
             inside, outside = found[kind, "loop"], found[kind, "once"]
             small = found[kind, "small"]
+            times, megabytes = sum(n for n, _ in small), sum(n * b for n, b in small) / 1e6
             if inside or outside or small:
                 lines.append(
                     (
@@ -67,7 +69,7 @@ def main() -> None:
                         kind,
                         _show(inside),
                         _show(outside),
-                        f"{sum(n for n, _ in small)} of {sum(n * b for n, b in small) / 1e6:.1f} MB",
+                        f"{times} of {megabytes:.1f} MB",
                         theory(kind, shape),
                     )
                 )
@@ -81,13 +83,21 @@ def main() -> None:
 
 
 def theory(kind: str, mesh: tuple[int, int, int]) -> str:
-    """What data parallelism, fully sharded parameters (arXiv 1910.02054) and tensor parallelism (arXiv 1909.08053) need."""
+    """What the mesh's kinds of parallelism need.
+
+    They are data parallelism, fully sharded parameters (arXiv 1910.02054), and tensor parallelism
+    (arXiv 1909.08053).
+    """
     data, fsdp, tensor = mesh
     if kind == "all-gather":
         return "each kernel once a pass" if fsdp > 1 else "none"
     if kind.startswith("all-reduce"):
-        told = ["each gradient once"] if data * fsdp > 1 else []
-        return "; ".join(told + ["one per block and pass"] * (tensor > 1))
+        needs = []
+        if data * fsdp > 1:
+            needs.append("each gradient once")
+        if tensor > 1:
+            needs.append("one per block and pass")
+        return "; ".join(needs)
     return (
         "the embedding of each row's tokens, exchanged"
         if kind == "all-to-all" and fsdp > 1
@@ -120,15 +130,20 @@ def compile_step(student, shape, rows) -> tuple[str, int]:
             os.dup2(before, 2)
         file.seek(0)
         said = file.read().decode(errors="replace")
+    assert text is not None, "this backend does not write its compiled programs"
     return text, len(re.findall("nvoluntary full rematerialization", said))
 
 
 def count(text: str) -> dict:
-    """(kind, place) → [(times, bytes)] of the collectives of a compiled module; place: "loop", "once", or "small"."""
+    """The collectives of a compiled module: (kind, place) → [(times, bytes)].
+
+    The place is "loop", "once", or "small".
+    """
     bodies, current, trips = collections.defaultdict(list), None, {}
     for line in text.splitlines():
-        if re.match(r"^(ENTRY )?%?[\w.\-]+ .*\{$", line) and "=" not in line.split("(")[0]:
-            current = re.match(r"^(?:ENTRY )?%?([\w.\-]+)", line).group(1)
+        header = re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line)
+        if header and "=" not in line.split("(")[0]:
+            current = header.group(1)
         bodies[current].append(line)
         loop = re.search(r"body=%?([\w.\-]+)", line)
         if loop:
@@ -141,10 +156,7 @@ def count(text: str) -> dict:
             at, n = trips[at]
             times *= n
         for line in lines:
-            match = re.search(
-                r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(",
-                line,
-            )
+            match = re.search(COLLECTIVE, line)
             if not match:
                 continue
             for kind, dims in re.findall(r"(f32|bf16|s32|u32|pred)\[([\d,]*)\]", match.group(1)):

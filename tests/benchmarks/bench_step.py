@@ -1,5 +1,6 @@
-"""The train step with three terms on released rows and real weights, in our ways and against PyTorch; and its share of the peak.
+"""The train step, timed in our ways and against PyTorch, and its share of the machine's peak.
 
+It has three terms, of released rows and real weights.
 Our ways are timed on a batch of each of their shapes, and weighted by the shapes' shares of an
 epoch: they batch other questions together. PyTorch has the questions of our commonest shape's
 batch: (a) the reference's way, three padded forward passes at its lengths, and (b) the best plain
@@ -43,12 +44,13 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     """Prints the table of one task and student."""
     rows = common.whole_rows(task)
     batches, config = common.batches_of(rows, task, arguments.batch)
-    told, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
-    boxes, _ = common.batches_of(rows, task, arguments.batch, packed=False)
-    own = {"ours": batches, "prefix=decoder": told, "one target a row": boxes}
+    decoder, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
+    unpacked, _ = common.batches_of(rows, task, arguments.batch, packed=False)
+    own = {"ours": batches, "prefix=decoder": decoder, "one target a row": unpacked}
     steps = {name: common.steps_by_shape(found) for name, found in own.items()}
     common_step = next(iter(steps["ours"]))
-    ways, losses, flops = {}, {}, {}
+    ways, flops = {}, {}
+    losses: dict[str, float] = {}
     for name, found in own.items():
         trainer = common.Trainer(student, params)
         for step in steps[name]:
@@ -104,8 +106,8 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
         line(name, "one batch", seconds, timed[one], flops[one])
     shares = {name: found.useful_tokens() for name, found in own.items()}
     common.table(
-        f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** (peak {top / 1e9:,.0f} GFLOP/s; useful "
-        "tokens, inputs and targets: "
+        f"**{task}, {size}, {student.dtype}, {arguments.batch} questions a step** "
+        f"(peak {top / 1e9:,.0f} GFLOP/s; useful tokens, inputs and targets: "
         + "; ".join(
             f"{n} {100 * s['input']:.0f} % and {100 * s['target']:.0f} %" for n, s in shares.items()
         )

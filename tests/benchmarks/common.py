@@ -1,4 +1,4 @@
-"""What the benchmarks share: real rows and weights, paired timings, tables, the machine's peak, the model's FLOPs.
+"""What the benchmarks share: real rows and weights, paired timings, tables, the FLOPs.
 
 The released corpora are looked for in `$TINYLLM_SHARED` (else a folder `shared` beside the
 checkout), a FLAN-T5-small-shaped student in `$TINYLLM_MODELS` (else `~/.cache/tinyllm-models`).
@@ -65,7 +65,7 @@ def corpus_rows(task: str, split: str = "train") -> tuple:
 
 
 def whole_rows(task: str) -> list:
-    """The training rows that have both teachers' rationales: there the reference's loss and ours mean the same."""
+    """The training rows with both teachers' rationales: there the reference's loss means ours."""
     return [
         r
         for r in corpus_rows(task)
@@ -97,7 +97,7 @@ class Trainer:
 
 
 def step_shapes(student: StudentConfig, rows: int, length: int) -> tuple:
-    """The step, uncompiled, and the shapes of its state and of a batch of one microbatch, to lower it with."""
+    """The step, uncompiled, and what to lower it with: shapes of a state and of one microbatch."""
     tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
     state = jax.eval_shape(
         functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student)
@@ -122,7 +122,11 @@ def step_shapes(student: StudentConfig, rows: int, length: int) -> tuple:
 
 
 def students(dropout: float = 0.0) -> dict:
-    """The students to time: the real small one in float32; on a GPU, base and large too, in bfloat16 and from random weights."""
+    """The students to time.
+
+    On a CPU it is the real small one in float32; on a GPU there are base and large too, with random
+    weights, and all are in bfloat16.
+    """
     if not on_gpu():
         return {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout)}
     found = {"small": hf.load_hf(WEIGHTS, dropout_rate=dropout, dtype="bfloat16")}
@@ -138,7 +142,7 @@ def paired(ways: dict, rounds: int) -> dict[str, list[float]]:
     Each turn's first call is not timed: it compiles, or pays for the threads and the memory of the
     way before.
     """
-    seconds = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(rounds):
         for name in list(ways)[:: 1 if index % 2 == 0 else -1]:
             ways[name]()
@@ -155,7 +159,7 @@ def median(values) -> float:
 
 def ratio(slow: list[float], fast: list[float]) -> str:
     """The median of the rounds' ratios, and their range."""
-    each = [a / b for a, b in zip(slow, fast)]
+    each = [a / b for a, b in zip(slow, fast, strict=True)]
     return f"{median(each):.2f} ({min(each):.2f}–{max(each):.2f})"
 
 
@@ -181,7 +185,7 @@ def peak(dtype: str = "float32", size: int = 4096) -> float:
 
 
 def model_flops(student: StudentConfig, batch: dict) -> float:
-    """Useful FLOPs of a training step: 3 × 2 × the matrix elements that each token meets, and its attention.
+    """Useful FLOPs of a training step: 3 × 2 × each token's matrix elements and its attention.
 
     Counted per segment, from its own tokens: padding, and what a packed row's attention computes
     between segments, is not counted; nor are embedding lookups, norms, softmax, recomputation, or
@@ -192,7 +196,7 @@ def model_flops(student: StudentConfig, batch: dict) -> float:
     ff = (3 if student.feed_forward_proj == "gated-gelu" else 2) * width * student.d_ff
     sizes = lambda a: np.unique(a[a > 0], return_counts=True)
     asked, inputs_of = sizes(np.asarray(batch["input_segments"]))
-    length = dict(zip(asked.tolist(), inputs_of.tolist()))
+    length = dict(zip(asked.tolist(), inputs_of.tolist(), strict=True))
     _, targets_of = sizes(np.asarray(batch["target_segments"]))
     cross = np.asarray(batch["target_inputs"])
     pairs_cross = sum(length[i] for i in cross[cross > 0].tolist())
@@ -211,7 +215,10 @@ def model_flops(student: StudentConfig, batch: dict) -> float:
 
 
 def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
-    """Our batches over these rows, and the resolved config; `how` goes to `config_for` and `data.Batches`."""
+    """Our batches over these rows, and the resolved config.
+
+    `how` goes to `config_for` and `data.Batches`.
+    """
     config = config_for(
         task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how}
     )
@@ -222,7 +229,7 @@ def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
 
 
 def steps_by_shape(batches) -> dict[int, float]:
-    """The first step of each shape, the commonest first, and the shape's share of an epoch's steps."""
+    """The first step of each shape, the commonest first, and the shape's share of all steps."""
     shapes = batches.shapes()
     first = lambda shape: next(
         step for step in range(batches.steps_per_epoch) if batches.planned(step).shape == shape

@@ -1,4 +1,4 @@
-"""The peers in PyTorch: the reference's way, and the best plain one. Both compute the objective that we do.
+"""The peers in PyTorch: the reference's way, and the best plain one. Both compute our objective.
 
 The reference (its `tiny.py` and `model_utils.py`): batches of 8 questions, inputs padded to a fixed
 length, three forward passes (answer and two teachers), labels padded to the batch's longest, and
@@ -18,7 +18,7 @@ MICROBATCH = 8
 def pad(rows, device, length=0) -> torch.Tensor:
     """Token ids as one table, padded to the longest row, or to `length` where that is longer."""
     table = torch.zeros((len(rows), max(length, *map(len, rows))), dtype=torch.long)
-    for row, ids in zip(table, rows):
+    for row, ids in zip(table, rows, strict=True):
         row[: len(ids)] = torch.tensor(ids)
     return table.to(device)
 
@@ -42,9 +42,8 @@ class Torch:
     """A T5 in transformers with fused AdamW; its steps take what `encode` gives."""
 
     def __init__(self, directory, config, device="cpu", dtype=torch.float32):
-        torch.set_flush_denormal(
-            True
-        )  # a T5's softmax makes denormals, which a CPU computes ten times slower
+        # A T5's softmax makes denormals, which a CPU computes ten times slower.
+        torch.set_flush_denormal(True)
         self.model = transformers.T5ForConditionalGeneration.from_pretrained(
             directory, dtype=torch.float32
         ).to(device)
@@ -74,7 +73,7 @@ class Torch:
         self.tuned.zero_grad()
         count = len(next(iter(found.values()))[0])
         for start in range(0, count, MICROBATCH):
-            part, loss = slice(start, start + MICROBATCH), 0
+            part, loss = slice(start, start + MICROBATCH), torch.zeros((), device=self.device)
             for term, weight in run_config.terms(self.config).items():
                 asked, targets = found[term]
                 loss = loss + self._loss(
@@ -89,7 +88,10 @@ class Torch:
         return total
 
     def plain(self, found: dict) -> float:
-        """One step as well as plain PyTorch does it: every term in one forward pass, padded to its longest; the loss."""
+        """One step as well as plain PyTorch does it; the loss.
+
+        Every term is in one forward pass, padded to the longest row.
+        """
         terms = run_config.terms(self.config)
         asked = [ids for term in terms for ids in found[term][0]]
         targets = [ids for term in terms for ids in found[term][1]]

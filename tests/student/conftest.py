@@ -18,7 +18,7 @@ def twins(request, tmp_path_factory):
 
 @pytest.fixture
 def full_compilation(quick_compilation):
-    """For a test of exactness: XLA's quick products are twice as far from float64 as those that a user gets."""
+    """For a test of exactness: XLA's quick products are twice as far from float64 as a user's."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", False)

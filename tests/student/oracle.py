@@ -1,4 +1,4 @@
-"""Small students with O(1) values, and the same weights in Hugging Face's torch T5: the oracle of these tests."""
+"""Small students with O(1) values, and the same weights in Hugging Face's T5: the tests' oracle."""
 
 import functools
 
@@ -32,7 +32,7 @@ BOTH = {"1.0": T5_10, "1.1": T5_11}
 
 
 def random_params(config: StudentConfig, seed: int = 0) -> dict:
-    """Values of the size that T5's initialisation gives, with norms and position tables that differ more.
+    """Values of the size that T5's initialisation gives; norms and position tables differ more.
 
     Drawn with NumPy: compiling `init_params` would take longer than most tests here.
     """
@@ -40,7 +40,7 @@ def random_params(config: StudentConfig, seed: int = 0) -> dict:
     for path, leaf in traverse_util.flatten_dict(model.param_shapes(config), sep="/").items():
         if path.endswith("/scale"):
             draw = rng.uniform(0.5, 1.5, leaf.shape)
-        elif path.endswith("/kernel") or path.endswith("lora_a"):
+        elif path.endswith(("/kernel", "lora_a")):
             draw = rng.normal(size=leaf.shape) * leaf.shape[-2] ** -0.5
         elif path.endswith("lora_b"):
             draw = np.zeros(leaf.shape)
@@ -57,7 +57,7 @@ encode = jax.jit(model.encode, static_argnums=0)
 
 
 def torch_t5(directory):
-    """The Hugging Face model in a directory, in float32, with eager attention and without dropout."""
+    """A directory's Hugging Face model, in float32, with eager attention and without dropout."""
     import torch
     import transformers
 
@@ -81,13 +81,13 @@ def batch(seed: int = 0, rows: int = 4, length: int = 24, vocab: int = 40) -> np
     """Ids of different lengths, padded with 0; the first row is full."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(2, vocab, (rows, length), dtype=np.int32)
-    for row, size in zip(ids[1:], rng.integers(2, length, rows - 1)):
+    for row, size in zip(ids[1:], rng.integers(2, length, rows - 1), strict=True):
         row[size:] = 0
     return ids
 
 
 def close(ours, theirs, tolerance: float) -> None:
-    """Asserts that no element differs by more than `tolerance`, and that the values are not all near zero."""
+    """Asserts that no element differs by more than `tolerance`, and that not all are near zero."""
     theirs = theirs.detach().numpy() if hasattr(theirs, "detach") else np.asarray(theirs)
     assert ours.shape == theirs.shape
     assert np.abs(theirs).max() > 100 * tolerance

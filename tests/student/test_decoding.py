@@ -1,4 +1,7 @@
-"""Greedy generation against transformers and against decoding without a cache; targets' likelihoods against one by one."""
+"""Greedy generation against transformers and against decoding without a cache; scoring.
+
+The likelihoods of packed targets are compared with those of each target alone.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +38,13 @@ def test_cached_equals_uncached_and_stops_at_the_end(version):
     if version == "1.1":  # so that some rows end early
         params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 1].multiply(2.5)
     cached = np.asarray(decoding.greedy(config, params, asked, TOKENS))
-    told = np.zeros((12, TOKENS), np.int32)
+    written = np.zeros((12, TOKENS), np.int32)
     ended = np.zeros(12, bool)
     for i in range(TOKENS):
-        logits = apply(config, params, asked, np.asarray(model.shift_right(told)))
-        told[:, i] = np.where(ended, 0, np.argmax(logits[:, i], axis=-1))
-        ended |= told[:, i] == 1
-    np.testing.assert_array_equal(cached, told)
+        logits = apply(config, params, asked, np.asarray(model.shift_right(written)))
+        written[:, i] = np.where(ended, 0, np.argmax(logits[:, i], axis=-1))
+        ended |= written[:, i] == 1
+    np.testing.assert_array_equal(cached, written)
     if version == "1.1":
         assert 0 < ended.sum() < 12, "the test needs rows that end and rows that do not"
 
@@ -73,7 +76,8 @@ def test_rows_that_end_are_dropped_and_the_cache_grows(monkeypatch):
 
 def test_packed_rows_write_what_each_question_alone_does():
     params = random_params(T5_11, 3)
-    asked = [row[row != 0][:n].tolist() for row, n in zip(batch(8, rows=12), range(3, 15))]
+    rows = zip(batch(8, rows=12), range(3, 15), strict=True)
+    asked = [row[row != 0][:n].tolist() for row, n in rows]
     found, shared = np.zeros((12, TOKENS), np.int32), 0
     for packed in packing.pack(asked, [[[0]]] * 12, 5):
         slots = packed["target_inputs"]
@@ -84,24 +88,28 @@ def test_packed_rows_write_what_each_question_alone_does():
         at = np.flatnonzero(slots.reshape(-1))
         found[slots.reshape(-1)[at] - 1] = tokens[at]
     assert shared > 2
-    for ids, tokens in zip(asked, found):
+    for ids, tokens in zip(asked, found, strict=True):
         np.testing.assert_array_equal(
             decoding.greedy(T5_11, params, np.array([ids]), TOKENS)[0], tokens
         )
 
 
-def test_told_tokens_come_first_and_are_not_returned():
-    params, asked, told = random_params(T5_11), batch(rows=3), [7, 9]
-    tokens = decoding.greedy(T5_11, params, asked, 6, told=told)
+def test_prefix_tokens_come_first_and_are_not_returned():
+    params, asked, prefix = random_params(T5_11), batch(rows=3), [7, 9]
+    tokens = decoding.greedy(T5_11, params, asked, 6, prefix_tokens=prefix)
     assert tokens.shape == (3, 6)
-    so_far = np.concatenate([np.zeros((3, 1), int), np.tile(told, (3, 1)), tokens[:, :-1]], axis=1)
+    start = np.zeros((3, 1), int)
+    so_far = np.concatenate([start, np.tile(prefix, (3, 1)), tokens[:, :-1]], axis=1)
     logits = np.asarray(apply(T5_11, params, asked, so_far))[:, 2:]
     running = np.cumsum(tokens == 1, axis=1) - (tokens == 1) == 0
     np.testing.assert_array_equal(logits.argmax(-1)[running], tokens[running])
 
 
 def _always(token):
-    """A student that always writes `token`: the decoder's stream is 1 everywhere, and only `token` reads it."""
+    """A student that always writes `token`.
+
+    The decoder's stream is 1 everywhere, and only the logit of `token` reads it.
+    """
     params = random_params(T5_11)
     params["embedding"] = jnp.ones((40, 24))
     params["decoder"]["layers"] = jax.tree.map(jnp.zeros_like, params["decoder"]["layers"])
@@ -136,8 +144,9 @@ def test_scores_equal_each_target_alone(version):
         segments = packed["target_segments"]
         np.add.at(sums, segments[segments > 0] - 1, logs[segments > 0])
         np.add.at(tokens, segments[segments > 0] - 1, 1)
-    flat = [(ids, choice) for ids, some in zip(asked, choices) for choice in some]
-    for (ids, choice), found, count in zip(flat, sums, tokens):
+    flat = [(ids, choice) for ids, some in zip(asked, choices, strict=True) for choice in some]
+    # The arrays have room for 20 targets; 18 are given.
+    for (ids, choice), found, count in zip(flat, sums, tokens, strict=False):
         logits = apply(
             config, params, np.array([ids]), np.asarray(model.shift_right(np.array([choice])))
         )
@@ -163,7 +172,7 @@ def test_compiles_once_per_shape():
         decoding._advance._cache_size(),
         decoding.score._cache_size(),
     )
-    assert [b - a for a, b in zip(before, after)] == [1, 1, 1]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
 
 
 def test_real_weights(flan_t5_small, full_compilation):
@@ -179,7 +188,7 @@ def test_real_weights(flan_t5_small, full_compilation):
     ]
     ids, _ = inputs.encode_targets(tokenizer, texts, 64)
     asked = np.zeros((2, 32), np.int32)
-    for row, some in zip(asked, ids):
+    for row, some in zip(asked, ids, strict=True):
         row[: len(some)] = some
     mask = torch.tensor(asked != 0).long()
     generated = theirs.generate(
@@ -192,7 +201,8 @@ def test_real_weights(flan_t5_small, full_compilation):
     tokens = np.asarray(decoding.greedy(config, params, asked, 16))
     np.testing.assert_array_equal(tokens[:, : generated.shape[1] - 1], generated[:, 1:])
     assert "fox" in tokenizer.decode(tokens[0], skip_special_tokens=True)
-    theirs.double()  # its own rounding in float32 is as large as ours, and logits are as large as 80
+    # In float32 its own rounding is as large as ours, and logits are as large as 80.
+    theirs.double()
     with torch.no_grad():
         logits = theirs(
             input_ids=torch.tensor(asked).long(),

@@ -1,4 +1,4 @@
-"""Weights in and out: byte for byte, both transformers' configs, and every way in which they can be wrong."""
+"""Weights in and out: byte for byte, both transformers' configs, and all that can be wrong."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_real_weights_round_trip(flan_t5_small, tmp_path):
 
 
 def test_what_transformers_saves_is_read_equal(twins, tmp_path):
-    """transformers 5 writes `tie_word_embeddings: true` for an untied model; the weights must come back untied."""
+    """The weights come back untied, though transformers 5 always writes `tie_word_embeddings`."""
     config, params, oracle = twins
     oracle.save_pretrained(tmp_path)
     again, loaded = hf.load_hf(tmp_path)
@@ -80,7 +80,7 @@ def test_tied_but_unscaled_is_read_as_untied_from_a_copy(tmp_path):
 def test_shards_and_low_precision_are_read(saved, tmp_path):
     import ml_dtypes
 
-    config, params, directory = saved
+    _, params, directory = saved
     tensors = {
         k: v.astype(ml_dtypes.bfloat16)
         for k, v in load_file(directory / "model.safetensors").items()

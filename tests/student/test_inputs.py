@@ -1,4 +1,4 @@
-"""Text to ids: the paper's prompt, truncation that cuts the context alone, and tokenizers on disk."""
+"""Text to ids: the paper's prompt, truncation of the context alone, and tokenizers on disk."""
 
 import json
 import subprocess
@@ -20,7 +20,10 @@ QUESTION = Question(
     "yes",
 )
 BARE = Question("8", "obqa", "train", "", "Does it?", ("yes", "no way"), "yes")
-WHOLE = "predict: One two three four five six. Seven é. \n Does it work at all?\nAnswer Choices:\n(a) yes\n(b) no way"
+WHOLE = (
+    "predict: One two three four five six. Seven é. \n Does it work at all?"
+    "\nAnswer Choices:\n(a) yes\n(b) no way"
+)
 
 
 @pytest.fixture(params=["byte", "t5"])
@@ -126,7 +129,8 @@ def test_bad_tokenizers_and_questions(tmp_path):
 
 def test_neither_torch_nor_transformers_is_needed_to_import():
     code = (
-        "import sys, tinyllm_jax.student.model, tinyllm_jax.student.hf, tinyllm_jax.student.inputs as i\n"
+        "import sys, tinyllm_jax.student.model, tinyllm_jax.student.hf\n"
+        "import tinyllm_jax.student.inputs as i\n"
         "assert 'transformers' not in sys.modules\n"
         "sys.modules['torch'] = sys.modules['tensorflow'] = None\n"
         "assert i.load_tokenizer('byte')('a')['input_ids'] == [100, 1]"

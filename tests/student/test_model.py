@@ -1,4 +1,4 @@
-"""The whole T5 against Hugging Face's: encoder, decoder, logits, loss, gradients; and what jit makes of it."""
+"""The whole T5 against Hugging Face's: encoder, decoder, logits, loss, gradients; and under jit."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ def _loss(config, params, inputs, targets, key=None):
 
 
 def _run(oracle, inputs, **arguments):
-    """The oracle's output; pad tokens of the inputs are masked, as transformers' users have to ask for."""
+    """The oracle's output; the inputs' padding is masked, for which transformers must be asked."""
     torch = pytest.importorskip("torch")
     inputs = torch.tensor(inputs, dtype=torch.long)
     arguments = {k: torch.tensor(v, dtype=torch.long) for k, v in arguments.items()}

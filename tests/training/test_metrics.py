@@ -1,4 +1,4 @@
-"""The metrics files: rows beyond the step that a run goes on from are cut, and a torn line is no harm."""
+"""The metrics files: rows beyond the step of a resumed run are cut, and a torn line is no harm."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The fused objective against the paper's: a sum of terms, each the mean over its own target tokens."""
+"""The fused objective against the paper's: a sum of terms, each a mean over its own tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tinyllm_jax.training import objective, sharding
 
 
 def make(rows=6, length=5, vocab=11, width=7, seed=0):
-    """States, kernel, targets, and a batch of three terms with a weight per row; padding weighs nothing."""
+    """States, kernel, targets, and a batch of three terms, with a weight per row, 0 for padding."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(1, vocab, (rows, length))
     targets[np.arange(length) >= rng.integers(1, length + 1, rows)[:, None]] = 0
@@ -56,7 +56,7 @@ def test_loss_and_gradients_equal_those_from_all_logits(monkeypatch, chunk):
     loss, gradients = jax.value_and_grad(ours, (0, 1))(hidden, kernel)
     wanted, theirs = jax.value_and_grad(lambda *a: whole(*a) * 3, (0, 1))(hidden, kernel)
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
-    for a, b in zip(gradients, theirs):
+    for a, b in zip(gradients, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 

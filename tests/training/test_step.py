@@ -42,14 +42,11 @@ def tokens(n=24, seed=0) -> data.Tokens:
 def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
     """Steps on a mesh; the losses, and the parameters at the end, on the host."""
     config = run_config.default_config()
-    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = (
-        name,
-        1e-2,
-        clip,
-    )
-    config.optimizer.eps = (
-        1e-3  # with 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size
-    )
+    config.optimizer.name = name
+    config.optimizer.learning_rate = 1e-2
+    config.optimizer.clip_norm = clip
+    # With 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size.
+    config.optimizer.eps = 1e-3
     count = int(np.prod(mesh_shape))
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]).reshape(mesh_shape), sharding.AXES)
     tx = optimizer.make_optimizer(config.optimizer, 10)
@@ -60,9 +57,8 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     batches = data.Batches(
         tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1]
     )
-    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {
-        2
-    }  # a row of targets reads two of inputs
+    # A row of targets reads two of inputs.
+    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {2}
     step = jax.jit(
         make_step(student, tx, 0),
         donate_argnums=0,
@@ -119,7 +115,7 @@ def test_the_step_compiles_once_per_shape():
 
 
 def test_fully_sharded_kernels_are_gathered_and_activations_stay():
-    """In the layers' loops of the compiled step, nothing moves that is larger than a kernel, and every kernel does."""
+    """In the layers' loops of the compiled step, kernels move, and nothing larger than one does."""
     config = run_config.default_config()
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4, 1), sharding.AXES)
     tx = optimizer.make_optimizer(config.optimizer, 10)
@@ -194,7 +190,7 @@ def test_lora_trains_alone():
     changed = {k for k in before if not np.array_equal(before[k], after[k])}
     assert changed == {k for k in before if "lora_" in k}
     assert sum(losses[3:]) < sum(losses[:3])  # the same questions again
-    sharded, other, _ = run(student, (1, 4, 2), steps=6, params=jax.tree.map(np.asarray, params))
+    sharded, _, _ = run(student, (1, 4, 2), steps=6, params=jax.tree.map(np.asarray, params))
     np.testing.assert_allclose(sharded, losses, rtol=1e-5)
 
 
@@ -257,7 +253,8 @@ def test_an_unknown_leaf_and_an_indivisible_one_are_refused():
 )
 def test_mesh_shapes_that_do_not_fit(shape, words):
     with pytest.raises(UserError, match=words):
-        sharding.make_mesh(ml_collections.ConfigDict(dict(zip(sharding.AXES, shape))))
+        config = ml_collections.ConfigDict(dict(zip(sharding.AXES, shape, strict=True)))
+        sharding.make_mesh(config)
 
 
 def test_mesh_takes_what_is_left():

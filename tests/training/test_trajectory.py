@@ -1,5 +1,6 @@
-"""Ten steps beside the reference's way in PyTorch: three forward passes, their losses summed with γ, α and β.
+"""Ten steps beside the reference's way in PyTorch: three forward passes, and a weighted sum.
 
+The losses are summed with the paper's γ, α and β.
 Real FLAN-T5-small-architecture weights, the real tokenizer, the released OBQA corpus; dropout off,
 float32.
 """
@@ -25,25 +26,24 @@ PREFIX = {"answer": "predict: ", "flan-t5-xl": "explain: ", "llama-2-7b-chat": "
 
 
 def reference_losses(directory, tokenizer, rows_by_step) -> list[float]:
-    """What the reference's `compute_loss` and its AdamW do, on texts made here and tokenised by transformers."""
+    """What the reference's `compute_loss` and AdamW do, on texts that transformers tokenises."""
     model = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
     model.eval()  # no dropout
     tuned = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.LambdaLR(tuned, lambda step: 1 - step / STEPS)
     losses = []
     for rows in rows_by_step:
-        loss = 0
+        loss = torch.zeros(())
         for term, weight in WEIGHTS.items():
-            texts = [
-                PREFIX[term]
-                + row.question.question
-                + "\nAnswer Choices:"
-                + "".join(
+            texts = []
+            for row in rows:
+                choices = "".join(
                     f"\n({letter}) {choice}"
-                    for letter, choice in zip(string.ascii_lowercase, row.question.choices)
+                    for letter, choice in zip(
+                        string.ascii_lowercase, row.question.choices, strict=False
+                    )
                 )
-                for row in rows
-            ]
+                texts.append(f"{PREFIX[term]}{row.question.question}\nAnswer Choices:{choices}")
             targets = [
                 row.question.answer if term == "answer" else row.rationales[term].text
                 for row in rows

@@ -1,9 +1,17 @@
 """The student: T5 in Flax NNX, behind plain functions on plain dicts of arrays.
 
-A `StudentConfig` (config.py) and a nested dict of arrays are the whole of a student. `layers.py`
-holds the NNX modules, one layer scanned over the depth; `model.py` the functional core
-(`init_params`, `encode`, `decode`, `apply`) that jit, optax and Orbax see; `hf.py` reads and writes
-Hugging Face safetensors; `lora.py` adds and merges low-rank updates; `decoding.py` generates
-greedily and scores given choices; `inputs.py` turns text into token ids, and `words.py` makes a
-tokenizer for students that start from nothing. Nothing here knows of teachers or corpora.
+    config.py         `StudentConfig`, the published sizes, and Hugging Face's `config.json`
+    layers.py         NNX modules: norms, attention, and one layer scanned over the depth
+    model.py          the whole T5, and the functions through which it is used
+    cross_entropy.py  the loss over a large vocabulary, without holding all logits
+    partition.py      the mesh's axes, and how activations and kernels lie on it
+    lora.py           adds, recognises and merges low-rank updates
+    hf.py             Hugging Face safetensors, in and out
+    inputs.py         text to token ids: tokenizers, the prompt, truncation
+    words.py          a tokenizer of whole words, for students that start from nothing
+    decoding.py       greedy generation, and the likelihood of given targets
+
+A student is a `StudentConfig` and a nested dict of arrays, and nothing else; jit, Optax and Orbax
+see no more. The core is in model.py: `init_params`; `hidden`, which training and scoring call on
+packed rows; and `encode`, which generation starts from. Nothing here knows of teachers or corpora.
 """

@@ -10,6 +10,7 @@ and we write both.
 import dataclasses
 import json
 import pathlib
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,17 +36,16 @@ class StudentConfig:
       tie_word_embeddings: the embedding is also the output projection, and logits are scaled by
         `d_model**-0.5`.
       relative_attention_num_buckets: rows of each stack's relative-position table.
-      relative_attention_max_distance: tokens; all longer distances share a bucket.
-      dropout_rate: of every dropout, used only where a key is given.
+      relative_attention_max_distance: in tokens; all longer distances share a bucket.
+      dropout_rate: the rate of every dropout; nothing is dropped where no key is given.
       layer_norm_epsilon: added to the mean square in every norm.
       dtype: "float32" or "bfloat16": the dtype of activations and matrix products. Parameters,
-        norms, softmax and logits are float32 whatever it is.
-      remat: recompute each layer whole in the backward pass (less memory, about a third more
+        norms, softmax and logits are always float32.
+      remat: whether the backward pass computes each layer again (less memory, about a third more
         compute).
       lora_rank: rank of the low-rank updates; 0 for none.
       lora_alpha: the updates are scaled by `lora_alpha / lora_rank`.
-      lora_targets: which projections have one: of "q", "k", "v", "o" and "wi", "wo" (relu) or
-        "wi_0", "wi_1", "wo".
+      lora_targets: the projections that have an update: some of `projections`.
     """
 
     vocab_size: int
@@ -69,13 +69,12 @@ class StudentConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (
-                not isinstance(value, int) or value < (field.name != "lora_rank")
-            ):
+        for name, kind in typing.get_type_hints(StudentConfig).items():
+            value = getattr(self, name)
+            least = 0 if name == "lora_rank" else 1
+            if kind is int and (not isinstance(value, int) or value < least):
                 raise UserError(
-                    f"student config: {field.name} is {value!r}; it must be a positive whole number"
+                    f"student config: {name} is {value!r}; it must be a positive whole number"
                 )
         if self.feed_forward_proj not in ("relu", "gated-gelu"):
             raise unknown("feed_forward_proj", self.feed_forward_proj, ("relu", "gated-gelu"))
@@ -85,9 +84,10 @@ class StudentConfig:
             raise UserError(
                 f"student config: dropout_rate is {self.dropout_rate}; it must be in [0, 1)"
             )
-        for name in self.lora_targets if self.lora_rank else ():
-            if name not in self.projections:
-                raise unknown("LoRA target", name, self.projections)
+        if self.lora_rank:
+            for name in self.lora_targets:
+                if name not in self.projections:
+                    raise unknown("LoRA target", name, self.projections)
 
     @property
     def projections(self) -> tuple[str, ...]:
@@ -97,12 +97,14 @@ class StudentConfig:
 
 
 def _t5(d_model: int, d_kv: int, d_ff: int, layers: int, heads: int) -> StudentConfig:
+    """A T5 1.0."""
     return StudentConfig(
         32128, d_model, d_kv, d_ff, layers, layers, heads, "relu", tie_word_embeddings=True
     )
 
 
 def _flan(d_model: int, d_ff: int, layers: int, heads: int) -> StudentConfig:
+    """A FLAN-T5, which has the shape of T5 1.1."""
     return StudentConfig(32128, d_model, 64, d_ff, layers, layers, heads)
 
 
@@ -117,16 +119,20 @@ PRESETS: dict[str, StudentConfig] = {
     "flan-t5-large": _flan(1024, 2816, 24, 16),
     "flan-t5-xl": _flan(2048, 5120, 24, 32),
     "flan-t5-xxl": _flan(4096, 10240, 24, 64),
-    # Ours, untrained, small enough to train on a CPU in minutes: for the tokenizer of the corpus's
-    # words ("words"; a corpus with more than 1,024 gets a larger vocabulary), and for bytes
-    # ("byte").
+    # Ours: untrained, and small enough to be trained on a CPU in minutes. The first is for the
+    # tokenizer of a corpus's words ("words"; its vocabulary grows with a corpus of more than 1,024
+    # words), the second for the tokenizer of bytes ("byte").
     "word-tiny": StudentConfig(1024, 128, 32, 256, 2, 2, 4),
     "byte-tiny": StudentConfig(384, 64, 32, 128, 2, 2, 2),
 }
 
 
 def student_config(name_or_path: str, **overrides: Any) -> StudentConfig:
-    """The config of a preset, of a Hugging Face directory, or of a `config.json`, with `overrides` applied.
+    """The config of a preset, of a Hugging Face directory, or of a `config.json`.
+
+    Args:
+      name_or_path: one of `PRESETS`, a directory with a `config.json`, or the file itself.
+      **overrides: fields of `StudentConfig` to replace.
 
     Raises:
       UserError: the name is neither a preset nor a path, the file is not a T5's, or an override is
@@ -144,7 +150,12 @@ def student_config(name_or_path: str, **overrides: Any) -> StudentConfig:
 
 
 def override(config: StudentConfig, overrides: Mapping[str, Any]) -> StudentConfig:
-    """`config` with some fields replaced; an unknown field raises a `UserError` naming the nearest known one."""
+    """`config` with some fields replaced.
+
+    Raises:
+      UserError: there is no such field (the message names the nearest one), or a value is not
+        allowed.
+    """
     known = [field.name for field in dataclasses.fields(StudentConfig)]
     for name in overrides:
         if name not in known:
@@ -153,7 +164,11 @@ def override(config: StudentConfig, overrides: Mapping[str, Any]) -> StudentConf
 
 
 def read_config(path: pathlib.Path) -> StudentConfig:
-    """Reads a `config.json`, or the one in a directory; a `UserError` where it is absent, broken or not a T5's."""
+    """Reads a `config.json`, or the one in a directory.
+
+    Raises:
+      UserError: it is absent, broken, or not a T5's.
+    """
     path = path / "config.json" if path.is_dir() else path
     try:
         fields = json.loads(path.read_text())
@@ -175,11 +190,14 @@ _OPTIONAL = (
 
 
 def from_hf_config(fields: Mapping[str, Any], source: str = "config.json") -> StudentConfig:
-    """A `StudentConfig` from the fields of a Hugging Face `config.json`, written by transformers 4 or 5.
+    """A `StudentConfig` from a Hugging Face `config.json` that transformers 4 or 5 wrote.
 
     Args:
       fields: the file's content.
       source: where it came from, for error messages.
+
+    Raises:
+      UserError: it is not a T5's, it is not whole, or it is of a T5 that is not supported.
     """
     kind = fields.get("model_type")
     if kind != "t5":
@@ -196,7 +214,8 @@ def from_hf_config(fields: Mapping[str, Any], source: str = "config.json") -> St
     ):
         if fields.get(name, want) not in (want, [want]):
             raise UserError(
-                f"{source} has {name} {fields[name]}; only {want}, as in every published T5, is supported"
+                f"{source} has {name} {fields[name]}; only {want}, as in every published T5, is "
+                "supported"
             )
     tied = fields.get("scale_decoder_outputs", fields.get("tie_word_embeddings", True))
     chosen = {

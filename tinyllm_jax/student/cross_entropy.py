@@ -1,8 +1,13 @@
-"""Cross-entropy over a large vocabulary, from the last states: the logits are never held for more than `CHUNK` tokens.
+"""Cross-entropy over a large vocabulary, computed without ever holding the logits of all tokens.
 
-The loss is linear in the tokens' weights, so its gradient is known as soon as a chunk's logits are,
-and they are dropped (the idea of Liger's fused linear cross-entropy, arXiv 2410.10989). Nothing is
-computed twice.
+The tokens are computed in chunks of at most `CHUNK` per device. The loss is linear in the tokens'
+weights, so the gradient of a chunk is known as soon as its logits are: the forward pass computes
+both, and drops the logits (the idea of Liger's fused linear cross-entropy, arXiv 2410.10989).
+Nothing is computed twice.
+
+Shapes: R rows of L tokens, width D, vocabulary V. S is the number of parts into which the mesh
+splits the rows (`partition.shards`), C the tokens of a row in one chunk, and N = (R / S) * C the
+tokens of a shard in one chunk.
 """
 
 import jax
@@ -29,68 +34,118 @@ def cross_entropy(
       The sum, a scalar, which can be differentiated with respect to `hidden` and `kernel`, and
       float32 (R, L), which cannot (its cotangent is ignored).
     """
-    return _scan(hidden, kernel, targets, weight, gradient=False)
+    kernel = _in_use(kernel, hidden.dtype)
+
+    def chunk(_, slices):
+        x, y = map(_shard_tokens, slices)
+        tokens, _ = _losses(x, kernel, y)
+        return None, tokens
+
+    _, tokens = jax.lax.scan(chunk, None, (_chunks(hidden), _chunks(targets)))
+    tokens = _unchunk(tokens, targets.shape)
+    return jnp.sum(tokens * weight), tokens
 
 
 def _forward(hidden, kernel, targets, weight):
-    loss, tokens, d_hidden, d_kernel = _scan(hidden, kernel, targets, weight, gradient=True)
-    return (loss, tokens), (d_hidden, d_kernel)
+    """`cross_entropy`, and its gradients with respect to `hidden` and `kernel` for `_backward`."""
+    kernel = _in_use(kernel, hidden.dtype)
+    shards = partition.shards()
+
+    def chunk(d_kernel, slices):
+        # The chunk's states (S, N, D), targets and weights (S, N).
+        x, y, w = map(_shard_tokens, slices)
+        tokens, d_logits = _losses(x, kernel, y)
+        d_logits = (d_logits * w[..., None]).astype(x.dtype)
+
+        # What the chunk adds to the gradients: of the kernel to the sum, of the states to a stack.
+        product = jnp.einsum("snd,snv->sdv", x, d_logits, preferred_element_type=jnp.float32)
+        d_x = jnp.einsum("snv,dv->snd", d_logits, kernel)
+        return _shard_sums(d_kernel + product), (tokens, d_x)
+
+    # Every shard sums its own tokens' gradient of the kernel, (S, D, V), over the chunks, and the
+    # shards' sums meet once, after the last chunk.
+    zero = _shard_sums(jnp.zeros((shards, *kernel.shape), jnp.float32))
+    slices = (_chunks(hidden), _chunks(targets), _chunks(weight))
+    d_kernel, (tokens, d_hidden) = jax.lax.scan(chunk, zero, slices)
+
+    tokens = _unchunk(tokens, targets.shape)
+    loss = jnp.sum(tokens * weight)
+    return (loss, tokens), (_unchunk(d_hidden, hidden.shape), d_kernel.sum(0))
 
 
 def _backward(gradients, cotangents):
+    """The gradients times the loss's cotangent; the targets and the weights have none."""
     d_hidden, d_kernel = gradients
-    return (d_hidden * cotangents[0]).astype(d_hidden.dtype), d_kernel * cotangents[0], None, None
+    d_loss, _ = cotangents
+    return (d_hidden * d_loss).astype(d_hidden.dtype), d_kernel * d_loss, None, None
 
 
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _scan(hidden, kernel, targets, weight, gradient):
-    rows, length, width = hidden.shape
+def _losses(x: jax.Array, kernel: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cross-entropies of one chunk, and their derivatives with respect to its logits.
+
+    Args:
+      x: (S, N, D), the states.
+      kernel: (D, V), in the dtype of `x`.
+      y: (S, N) int32, the targets.
+
+    Returns:
+      float32 (S, N) and (S, N, V). The second costs nothing where it is not used.
+    """
+    logits = jnp.einsum("snd,dv->snv", x, kernel, preferred_element_type=jnp.float32)
+    logits = partition.constrain(logits, partition.ROWS, None, partition.TENSOR)
+
+    # The target's logit, picked by a mask and a sum: so the logits stay where they lie on the mesh.
+    is_target = y[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
+    target_logit = jnp.sum(jnp.where(is_target, logits, 0), axis=-1)
+
+    # The logarithm of the sum of the exponentials, with the largest logit taken out.
+    largest = jnp.max(logits, axis=-1, keepdims=True)
+    exponentials = jnp.exp(logits - largest)
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    tokens = (jnp.log(total) + largest)[..., 0] - target_logit
+
+    # The derivative: the softmax, less 1 at the target.
+    return tokens, exponentials / total - is_target
+
+
+def _in_use(kernel: jax.Array, dtype) -> jax.Array:
+    """The kernel (D, V) as it is used: in the compute dtype, its columns split over `tensor`."""
+    return partition.constrain(kernel.astype(dtype), None, partition.TENSOR)
+
+
+def _shard_sums(d_kernel: jax.Array) -> jax.Array:
+    """Lays out (S, D, V) so that each shard of the rows holds its own sum."""
+    return partition.constrain(d_kernel, partition.ROWS, None, partition.TENSOR)
+
+
+def _chunks(x: jax.Array) -> jax.Array:
+    """Cuts (R, L, ...) into chunks of the rows' length: (L / C, S, R / S, C, ...), to scan over.
+
+    C is the largest divisor of L with which a shard's chunk has at most `CHUNK` tokens, and at
+    least 1.
+    """
+    rows, length, *rest = x.shape
     shards = partition.shards()
-    # Rows by shard, then chunks of their length: every shard sums its own tokens' gradient of the
-    # kernel, and the shards' sums meet once, after the last chunk.
     here = rows // shards
-    step = next(
+    size = next(
         c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1)
     )
-    chunks = lambda x: partition.constrain(
-        jnp.moveaxis(
-            partition.rows(x).reshape(shards, here, length // step, step, *x.shape[2:]), 2, 0
-        ),
-        None,
-        partition.ROWS,
-    )
-    sums = lambda x: partition.constrain(
-        x, partition.ROWS, None, "tensor"
-    )  # each shard's gradient of the kernel
-    kernel = partition.constrain(kernel.astype(hidden.dtype), None, "tensor")
+    x = partition.rows(x).reshape(shards, here, length // size, size, *rest)
+    return partition.constrain(jnp.moveaxis(x, 2, 0), None, partition.ROWS)
 
-    def chunk(total, at):
-        x, y, w = map(partition.rows, at)  # (shards, here, step, ...)
-        x = x.reshape(shards, here * step, width)
-        logits = jnp.einsum("std,dv->stv", x, kernel, preferred_element_type=jnp.float32)
-        logits = partition.constrain(logits, partition.ROWS, None, "tensor")
-        y, w = y.reshape(shards, -1), w.reshape(shards, -1)
-        hit = y[..., None] == jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
-        top = jnp.max(logits, axis=-1, keepdims=True)
-        exp = jnp.exp(logits - top)
-        normal = jnp.sum(exp, axis=-1, keepdims=True)
-        tokens = (jnp.log(normal) + top)[..., 0] - jnp.sum(jnp.where(hit, logits, 0), axis=-1)
-        if not gradient:
-            return total, (tokens, None)
-        d = ((exp / normal - hit) * w[..., None]).astype(x.dtype)
-        total = sums(total + jnp.einsum("std,stv->sdv", x, d, preferred_element_type=jnp.float32))
-        return total, (
-            tokens,
-            jnp.einsum("stv,dv->std", d, kernel).reshape(shards, here, step, width),
-        )
 
-    zero = sums(jnp.zeros((shards, *kernel.shape), jnp.float32)) if gradient else None
-    total, (tokens, d_hidden) = jax.lax.scan(
-        chunk, zero, (chunks(hidden), chunks(targets), chunks(weight))
-    )
-    join = lambda x: jnp.moveaxis(x, 0, 2).reshape(rows, length, *x.shape[4:])
-    tokens = join(tokens.reshape(*tokens.shape[:2], here, step))
-    loss = jnp.sum(tokens * weight)
-    return (loss, tokens, join(d_hidden), total.sum(0)) if gradient else (loss, tokens)
+def _shard_tokens(x: jax.Array) -> jax.Array:
+    """One chunk (S, R / S, C, ...) with each shard's tokens in one axis: (S, N, ...)."""
+    x = partition.rows(x)
+    return x.reshape(len(x), -1, *x.shape[3:])
+
+
+def _unchunk(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Puts the chunks (L / C, S, N, ...) together again, as `shape`, (R, L, ...)."""
+    rows, length, *_ = shape
+    chunks, shards = x.shape[:2]
+    x = x.reshape(chunks, shards, rows // shards, length // chunks, *x.shape[3:])
+    return jnp.moveaxis(x, 0, 2).reshape(shape)

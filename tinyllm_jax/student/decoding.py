@@ -1,84 +1,112 @@
-"""Reading answers off a student: greedy generation, and the likelihood of given targets, both from packed rows.
+"""What a student writes (greedy generation), and how likely it finds given targets (scoring).
 
-The functions that compute are jitted with the config static, so one call per (config, shapes)
-compiles. Where nothing is asked (a slot without a question), nothing is written.
+Both take packed rows. The functions that compute are jitted with the config static, so each is
+compiled once for a config and its arguments' shapes.
+
+In generation a row has a number of slots, and each slot either holds the number of a question of
+that row, whose text is written there, or 0, and then nothing is written.
+
+Shapes: B rows of inputs of Le tokens, S slots a row, H heads, D = d_kv. N is the number of texts
+that are still written, at first B * S; C is the number of tokens that the cache has room for.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.student.cross_entropy import cross_entropy
 from tinyllm_jax.student.layers import unstack
 from tinyllm_jax.student.model import bind, encode, hidden, segment_mask
 
-# The cache begins with room for so many tokens, and grows by this factor when they are written;
-# when so few rows are unfinished, the finished ones are dropped. Each size is compiled once.
+# The cache begins with room for CACHE tokens, and has FACTOR times as much whenever it is full.
+# Whenever at most 1/FACTOR of the texts are still written, the others are dropped, unless fewer
+# than FEWEST would be left. Each size is compiled once.
 CACHE, FACTOR, FEWEST = 32, 4, 8
 
 
 @functools.partial(jax.jit, static_argnames=("config",))
-def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> jax.Array:
-    """The log-probability of every target token: float32 (R, Lt); each question is encoded once for all its targets.
+def score(config: StudentConfig, params: dict, batch: Mapping[str, ArrayLike]) -> jax.Array:
+    """The log-probability of every target token; each question is encoded once for all its targets.
 
     Args:
       config: the student's (static).
       params: as `init_params` makes them.
-      batch: as `packing.pack` makes them; what it gives for padding means nothing.
+      batch: packed rows, as `model.hidden` reads them; "targets" is (R, Lt).
+
+    Returns:
+      float32 (R, Lt). The values of padding mean nothing.
     """
-    states, kernel = hidden(config, params, batch)
-    return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape))[1]
+    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
+    states, kernel = hidden(config, params, arrays)
+    targets = arrays["targets"]
+    _, tokens = cross_entropy(states, kernel, targets, jnp.zeros(targets.shape))
+    return -tokens
 
 
 def greedy(
     config: StudentConfig,
     params: dict,
-    inputs: jax.Array,
+    inputs: ArrayLike,
     max_tokens: int,
-    segments: jax.Array | None = None,
-    slots: jax.Array | None = None,
-    told: Sequence[int] = (),
+    segments: ArrayLike | None = None,
+    slots: ArrayLike | None = None,
+    prefix_tokens: Sequence[int] = (),
 ) -> np.ndarray:
-    """The most likely next token, again and again: int32 (B * S, max_tokens) on the host, 0 after the end of sequence (1).
+    """Writes the most likely next token, again and again.
 
-    Cross-attention keys and values are made once; the self-attention cache grows with what is
-    written; and the rows that have ended are dropped once most have, so that a few long ones do not
-    keep them all computing.
+    Cross-attention's keys and values are made once. The cache of self-attention's keys and values
+    grows with what is written. Texts that have ended are dropped once most have, so that a few long
+    ones do not keep all of them computing.
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
       inputs: int32 (B, Le), padded with 0.
-      max_tokens: the most tokens per question, with the end of sequence.
-      segments: int32 (B, Le), which question a token belongs to (see `packing.pack`); None: a row
-        is a question.
-      slots: int32 (B, S), the questions of each row, 0 for none.
-      told: token ids that each text begins with; they are not returned.
+      max_tokens: the most tokens of a text, the end of sequence among them.
+      segments: int32 (B, Le), the question that each token of a packed row belongs to; None: each
+        row is one question, and has one slot.
+      slots: int32 (B, S), the question of each slot, 0 for none; given where `segments` is.
+      prefix_tokens: token ids that every text begins with; they are not returned.
+
+    Returns:
+      int32 (B * S, max_tokens) on the host: the text of each slot, and 0 after its end of sequence.
     """
     if segments is None:
-        segments = (np.asarray(inputs) != PAD_ID).astype(np.int32)
-        slots = segments[:, :1]
-    forced = np.full(max_tokens + len(told), -1, np.int32)
-    forced[: len(told)] = told
+        is_token = (np.asarray(inputs) != PAD_ID).astype(np.int32)
+        segments, slots = is_token, is_token[:, :1]
+
+    # The token that must stand at each position of a text; -1 where the student chooses it.
+    forced = np.full(max_tokens + len(prefix_tokens), -1, np.int32)
+    forced[: len(prefix_tokens)] = prefix_tokens
+
+    # `written` is the result, with a row for each slot; row i of the state is its row `rows[i]`, at
+    # first all of them in order.
     asked = np.asarray(slots).reshape(-1) != 0
     written = np.zeros((len(asked), len(forced)), np.int32)
-    rows, size, length = np.arange(len(asked)), len(asked), min(CACHE, len(forced))
+    rows = np.arange(len(asked))
+    length = min(CACHE, len(forced))
     cross, mask = _read(config, params, inputs, segments, slots)
-    state = _start(config, size, length, asked)
+    state = _start(config, length, asked)
     while True:
-        fewer = size // FACTOR if size // FACTOR >= FEWEST else 0
+        # Write until the cache is full, or until so few texts go on that the others are dropped.
+        fewer = len(rows) // FACTOR
+        if fewer < FEWEST:
+            fewer = 0
         state = _advance(config, params, cross, mask, state, forced, fewer)
         index, ended, tokens = jax.device_get((state["index"], state["ended"], state["tokens"]))
         written[rows, :length] = tokens
         if index >= len(forced) or ended.all():
-            return written[:, len(told) :]
+            return written[:, len(prefix_tokens) :]
+
+        # Keep `fewer` rows: those that go on, and some that have ended, to fill up.
         if (~ended).sum() <= fewer:
             keep = np.argsort(ended, kind="stable")[:fewer]
-            rows, size = rows[keep], fewer
+            rows = rows[keep]
             cross, mask, state = _keep(cross, mask, state, keep)
         if index == length:
             length = min(length * FACTOR, len(forced))
@@ -87,15 +115,28 @@ def greedy(
 
 @functools.partial(jax.jit, static_argnames=("config",))
 def _read(config, params, inputs, segments, slots):
-    """Every layer's cross-attention keys and values, and the slots' mask, (B, 1, S, Le)."""
+    """Encodes the questions.
+
+    Returns:
+      Each layer's cross-attention keys and values, each (B, H, Le, D), and what of its row each
+      slot may attend to, bool (B, 1, S, Le).
+    """
     encoded = encode(config, params, inputs, segments=segments)
     return bind(config, params).decoder.cross(encoded), segment_mask(slots, segments)
 
 
-def _start(config, size, length, asked):
+def _start(config: StudentConfig, length: int, asked: np.ndarray) -> dict:
+    """The state before the first token; `asked`, (N,), is whether a text is to be written.
+
+    Returns:
+      "index", a scalar: the position of the next token; "token" (N,): each text's last token;
+      "ended", bool (N,); "tokens" (N, C): what is written, C being `length`; "past": each layer's
+      self-attention keys and values, each (N, H, C, D).
+    """
+    size = len(asked)
     cache = (size, config.num_heads, length, config.d_kv)
     past = [
-        tuple(jnp.zeros(cache, config.dtype) for _ in "kv")
+        (jnp.zeros(cache, config.dtype), jnp.zeros(cache, config.dtype))
         for _ in range(config.num_decoder_layers)
     ]
     return {
@@ -109,7 +150,20 @@ def _start(config, size, length, asked):
 
 @functools.partial(jax.jit, static_argnames=("config", "fewer"), donate_argnames="state")
 def _advance(config, params, cross, mask, state, forced, fewer):
-    """Writes tokens until the cache is full or at most `fewer` rows have not ended."""
+    """Writes tokens until the cache is full or at most `fewer` texts have not ended.
+
+    Args:
+      config: the student's (static).
+      params: as `init_params` makes them.
+      cross: as `_read` or `_keep` gives it.
+      mask: bool (B, 1, N/B, Le), as `_read` or `_keep` gives it.
+      state: as `_start` describes it; it is donated.
+      forced: int32, the token of each position of a text; -1 where the student chooses it.
+      fewer: see above (static).
+
+    Returns:
+      The state, of the same shapes.
+    """
     model = bind(config, params)
     layers = unstack(model.decoder.layers, config.num_decoder_layers)
     length = state["tokens"].shape[1]
@@ -119,21 +173,16 @@ def _advance(config, params, cross, mask, state, forced, fewer):
         return (state["index"] < length) & (jnp.sum(~state["ended"]) > fewer)
 
     def step(state):
+        # The decoder's states of the last token of each text, (N, 1, d_model).
         index = state["index"]
         position = jax.lax.dynamic_slice_in_dim(positions, index, 1, axis=2)
-        x, past = model.decoder.step(
-            layers,
-            model.embed(state["token"][:, None]),
-            position,
-            cross,
-            mask,
-            state["past"],
-            index,
-        )
+        x = model.embed(state["token"][:, None])
+        x, past = model.decoder.step(layers, x, position, cross, mask, state["past"], index)
+
+        # The next token of each text, (N,): the most likely one, or the one that is forced.
         token = jnp.argmax(model.logits(x[:, 0]), axis=-1).astype(jnp.int32)
-        token = jnp.where(
-            state["ended"], PAD_ID, jnp.where(forced[index] >= 0, forced[index], token)
-        )
+        token = jnp.where(forced[index] >= 0, forced[index], token)
+        token = jnp.where(state["ended"], PAD_ID, token)
         tokens = jax.lax.dynamic_update_slice_in_dim(state["tokens"], token[:, None], index, axis=1)
         return {
             "index": index + 1,
@@ -148,17 +197,29 @@ def _advance(config, params, cross, mask, state, forced, fewer):
 
 @jax.jit
 def _keep(cross, mask, state, keep):
-    """The rows `keep` alone, each with its question's keys and values."""
+    """The texts `keep` alone, each with a copy of its row's keys and values.
+
+    Args:
+      cross: each layer's cross-attention keys and values, each (B, H, Le, D).
+      mask: bool (B, 1, N/B, Le).
+      state: as `_start` describes it, of N texts.
+      keep: int32 (K,), which of them to keep.
+
+    Returns:
+      The three of K texts, each in a row of its own: (K, H, Le, D), (K, 1, 1, Le), and the state.
+    """
     slots = mask.shape[2]
-    cross = jax.tree.map(lambda a: a[keep // slots], cross)
-    kept = jax.tree.map(
-        lambda a: a[keep], {name: value for name, value in state.items() if name != "index"}
-    )
-    return cross, mask[keep // slots, :, keep % slots][:, :, None], kept | {"index": state["index"]}
+    row, slot = keep // slots, keep % slots
+    cross = jax.tree.map(lambda a: a[row], cross)
+    mask = mask[row, :, slot][:, :, None]
+    of_texts = {name: value for name, value in state.items() if name != "index"}
+    kept = jax.tree.map(lambda a: a[keep], of_texts)
+    return cross, mask, kept | {"index": state["index"]}
 
 
 @functools.partial(jax.jit, static_argnames=("length",))
 def _grow(state, length):
+    """The state with room for `length` tokens: "tokens" (N, length), "past" (N, H, length, D)."""
     more = length - state["tokens"].shape[1]
     past = jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, 0), (0, more), (0, 0)]), state["past"])
     return state | {"tokens": jnp.pad(state["tokens"], [(0, 0), (0, more)]), "past": past}

@@ -2,7 +2,7 @@
 
 One table says what each of our parameters is called there. A checkpoint is read tensor by tensor
 into host memory, so a model needs its own size in memory once; leaves are NumPy arrays, for
-`jax.device_put` to place or shard. Everything that does not fit is collected and told at once.
+`jax.device_put` to place or shard. One error lists everything that does not fit.
 """
 
 import json
@@ -52,8 +52,8 @@ _TABLE = (
     ),
     (r"decoder/layers/feed_forward_norm/scale", r"decoder.block.{}.layer.2.layer_norm.weight"),
 )
-# Copies of the embedding that some checkpoints carry, and a table that T5 1.0's carry and no T5
-# uses.
+# Copies of the embedding that some checkpoints hold, and a table that those of T5 1.0 hold although
+# no T5 uses it.
 _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
@@ -86,6 +86,9 @@ def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[St
     shapes = traverse_util.flatten_dict(param_shapes(override(config, {"lora_rank": 0})), sep="/")
     names = _names(shapes)
     _check(directory, shapes, names, files)
+
+    # Each tensor goes to its place in a parameter: kernels are stored (out, in) there, and a tensor
+    # of a layer is one slice here. Where `lm_head` has no tensor it is a copy of the embedding.
     params = {path: np.empty(shape.shape, np.float32) for path, shape in shapes.items()}
     for name, (path, layer) in names.items():
         source = name if name in files else "shared.weight"
@@ -96,7 +99,14 @@ def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[St
 
 
 def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -> None:
-    """Writes `config.json` and `model.safetensors` (float32), which transformers 4 and 5 load as the same model.
+    """Writes `config.json` and `model.safetensors` (float32).
+
+    transformers 4 and 5 both load them as this model.
+
+    Args:
+      directory: where to write; it is made where it does not exist.
+      config: the student's.
+      params: its parameters, as `init_params` or `load_hf` makes them.
 
     Raises:
       UserError: `params` still has LoRA updates, or the directory already holds weights.
@@ -114,10 +124,14 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
             f"{directory} already holds model.safetensors: choose another directory or remove it"
         )
     directory.mkdir(parents=True, exist_ok=True)
+
+    # Each slice of a parameter becomes a tensor of its own, and kernels (in, out) become (out, in).
     tensors = {}
     for name, (path, layer) in _names(flat).items():
         leaf = np.asarray(flat[path] if layer is None else flat[path][layer], np.float32)
         tensors[name] = np.ascontiguousarray(leaf.T if path.endswith("/kernel") else leaf)
+
+    # The weights appear under their name when they are whole.
     (directory / "config.json").write_text(json.dumps(to_hf_config(config), indent=2) + "\n")
     partial = directory / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
@@ -125,7 +139,14 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
 
 
 def _names(leaves: dict[str, Any]) -> dict[str, tuple[str, int | None]]:
-    """Their name -> (our path, layer or None), for leaves with a shape, by path."""
+    """What each tensor is called there, and which of our parameters it is.
+
+    Args:
+      leaves: arrays or shapes, by path.
+
+    Returns:
+      Their name → (our path, the layer, or None where the parameter belongs to no layer).
+    """
     names = {}
     for path, leaf in leaves.items():
         theirs = next(
@@ -157,7 +178,11 @@ def _directory(name_or_dir: str | os.PathLike) -> pathlib.Path:
 
 
 def _files(directory: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The file of each tensor in a directory's safetensors, of which a shard that the index names may not be absent."""
+    """The file of each tensor in a directory's safetensors.
+
+    Raises:
+      UserError: there are none, a shard that the index names is absent, or a file is broken.
+    """
     from safetensors import SafetensorError, safe_open
 
     index, whole = directory / "model.safetensors.index.json", directory / "model.safetensors"
@@ -195,19 +220,27 @@ def _read(file: pathlib.Path, name: str) -> np.ndarray:
 
 
 def _with_tying(config: StudentConfig, directory: pathlib.Path, files: dict) -> StudentConfig:
-    """The config, once the weights agree with it that the output projection is, or is not, the embedding.
+    """Checks that the weights tie the output projection to the embedding where the config says so.
 
     transformers 5 can make a T5 that is tied and yet does not scale its logits. It is read as an
     untied one whose `lm_head` starts as a copy of the embedding, which computes the same.
+
+    Returns:
+      The config.
+
+    Raises:
+      UserError: the weights and the config do not agree.
     """
     fields = json.loads((directory / "config.json").read_text())
     if "shared.weight" not in files:
         return config
     shared = _read(files["shared.weight"], "shared.weight")
-    for name in (*_COPIES, *(["lm_head.weight"] if config.tie_word_embeddings else [])):
+    tied = (*_COPIES, "lm_head.weight") if config.tie_word_embeddings else _COPIES
+    for name in tied:
         if name in files and not np.array_equal(_read(files[name], name), shared):
             raise UserError(
-                f"{directory}: config.json says that {name} is tied to shared.weight, but they differ"
+                f"{directory}: config.json says that {name} is tied to shared.weight, but they "
+                "differ"
             )
     if (
         not config.tie_word_embeddings
@@ -215,25 +248,32 @@ def _with_tying(config: StudentConfig, directory: pathlib.Path, files: dict) -> 
         and "scale_decoder_outputs" not in fields
     ):
         raise UserError(
-            f"{directory}: config.json says that lm_head.weight is not tied, but the weights have none"
+            f"{directory}: config.json says that lm_head.weight is not tied, but the weights have "
+            "none"
         )
     return config
 
 
 def _check(directory: pathlib.Path, shapes: dict, names: dict, files: dict) -> None:
-    """Raises a `UserError` with every tensor that is missing, unused, or of another shape than the config says."""
+    """Checks that the weights are those that the config describes.
+
+    Raises:
+      UserError: it lists every tensor that is missing, unused, or of another shape.
+    """
     from safetensors import safe_open
 
-    # What `_with_tying` has seen to is neither missing nor unused.
+    # What `_with_tying` has checked is neither missing nor unused.
     known = {*names, *_COPIES, _UNUSED, "lm_head.weight"}
-    problems = [
-        f"missing {name}" for name in names if name not in files and name != "lm_head.weight"
-    ]
+    missing = names.keys() - files.keys() - {"lm_head.weight"}
+    problems = [f"missing {name}" for name in names if name in missing]
     problems += [f"unused {name}" for name in files if name not in known]
+
+    # The shapes are read from the files' headers, without their content.
     for name in sorted(names.keys() & files.keys()):
         path, layer = names[name]
-        want = list(shapes[path].shape[layer is not None :])
-        want = want[::-1] if path.endswith("/kernel") else want
+        want = list(shapes[path].shape if layer is None else shapes[path].shape[1:])
+        if path.endswith("/kernel"):
+            want.reverse()
         with safe_open(files[name], framework="numpy") as f:
             have = f.get_slice(name).get_shape()
         if have != want:

@@ -1,7 +1,11 @@
-"""Text to token ids: tokenizers, the student's prompt, and truncation that is counted and cuts only the context.
+r"""Text to token ids: tokenizers, the student's prompt, and truncation.
 
-A question is written as in the paper, `<prefix>: <question>\\nAnswer Choices:\\n(a) …\\n(b) …`,
-with the context, where there is one, in front of the question and joined to it by " \\n " as in the
+Of a question only the context is ever cut, and what is cut is counted. A question is written as in
+the paper,
+
+    <prefix>: <question>\nAnswer Choices:\n(a) …\n(b) …
+
+with the context, where there is one, in front of the question and joined to it by " \n " as in the
 released data. T5's tokenizer splits on white space, so it drops the newlines, and a text's ids are
 its pieces' ids put together.
 """
@@ -50,7 +54,7 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
 
 
 def unknown_tokens(tokenizer, rows: Sequence[Sequence[int]]) -> int:
-    """How many of `rows` (token ids) hold a piece of text that the tokenizer does not know."""
+    """The number of `rows` (token ids) with a piece of text that the tokenizer does not know."""
     return sum(tokenizer.unk_token_id in row for row in rows)
 
 
@@ -68,20 +72,32 @@ def fingerprint(tokenizer) -> str:
 
 
 def question_text(question: Question) -> tuple[str, str]:
-    """The context, which may be cut, and the question with its lettered choices, which may not."""
+    """The context, which may be cut, and the question with its lettered choices, which may not.
+
+    Raises:
+      UserError: there are more choices than letters.
+    """
     if len(question.choices) > len(string.ascii_lowercase):
         raise UserError(
             f"question '{question.id}' of {question.task} has {len(question.choices)} choices; "
             "they are lettered a to z, so 26 is the most"
         )
     choices = "".join(
-        f"\n({letter}) {text}" for letter, text in zip(string.ascii_lowercase, question.choices)
+        f"\n({letter}) {text}"
+        for letter, text in zip(string.ascii_lowercase, question.choices, strict=False)
     )
     return question.context, f"{question.question}\nAnswer Choices:{choices}"
 
 
 def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: int) -> int:
-    """`length`, or more where the longest question with its choices, without any context, needs more tokens."""
+    """The input length with which every question, without its context, fits; at least `length`.
+
+    Args:
+      tokenizer: from `load_tokenizer`.
+      questions: any number.
+      prefix: the target's word, as in `encode_questions`.
+      length: in tokens.
+    """
     (head,) = _ids(tokenizer, [f"{prefix}: "])
     _, tails = _pieces(tokenizer, tuple(questions))
     return max([length, *(len(head) + len(tail) + 1 for tail in tails)])
@@ -110,12 +126,15 @@ def encode_questions(
     contexts, tails = _pieces(tokenizer, tuple(questions))
     needs = [len(head) + len(tail) + 1 for tail in tails]
     _check_fit(questions, needs, max_length)
-    kept = [context[: max_length - need] for context, need in zip(contexts, needs)]
-    rows = [head + context + tail + [EOS_ID] for context, tail in zip(kept, tails)]
-    return rows, [len(context) - len(keep) for context, keep in zip(contexts, kept)]
+    rows, cuts = [], []
+    for context, tail, need in zip(contexts, tails, needs, strict=True):
+        kept = context[: max_length - need]
+        rows.append([*head, *kept, *tail, EOS_ID])
+        cuts.append(len(context) - len(kept))
+    return rows, cuts
 
 
-# Every target asks for the same questions, behind another prefix.
+# Kept for the next call: every target asks for the same questions, behind another prefix.
 @functools.lru_cache(maxsize=2)
 def _pieces(tokenizer, questions: tuple[Question, ...]) -> tuple[list[list[int]], list[list[int]]]:
     """The ids of each question's context, and of the rest of it."""
@@ -125,32 +144,48 @@ def _pieces(tokenizer, questions: tuple[Question, ...]) -> tuple[list[list[int]]
 
 
 def _check_fit(questions: Sequence[Question], needs: Sequence[int], max_length: int) -> None:
+    """Raises a `UserError` where a question needs more tokens than `max_length`."""
     long = sum(need > max_length for need in needs)
     if long:
-        need, question = max(zip(needs, questions), key=lambda pair: pair[0])
+        need, question = max(zip(needs, questions, strict=True), key=lambda pair: pair[0])
         raise UserError(
-            f"{long} of {len(questions)} questions of {question.task} are longer than the input length "
-            f"{max_length} without any context, and a question is never cut; the longest, '{question.id}', "
-            f"needs {need} tokens: raise the input length to {need}"
+            f"{long} of {len(questions)} questions of {question.task} are longer than the input "
+            f"length {max_length} without any context, and a question is never cut; the longest, "
+            f"'{question.id}', needs {need} tokens: raise the input length to {need}"
         )
 
 
-def told(tokenizer, prefix: str) -> list[int]:
-    """The token ids with which the decoder is told which target to write, where it is and not the encoder."""
+def prefix_tokens(tokenizer, prefix: str) -> list[int]:
+    """The token ids of a target's prefix, for the decoder to begin with.
+
+    They say which target to write where the encoder's input does not
+    (`objective.prefix=decoder`).
+
+    Args:
+      tokenizer: from `load_tokenizer`.
+      prefix: the target's word, as in `encode_questions`.
+    """
     return list(_ids(tokenizer, [f"{prefix}: "])[0])
 
 
 def encode_targets(
     tokenizer, texts: Sequence[str], max_length: int
 ) -> tuple[list[list[int]], list[int]]:
-    """Token ids of many targets, and how many tokens each lost at its end.
+    """Token ids of many targets, each ending in the end-of-sequence id.
 
-    A cut target ends in the end-of-sequence id too, as Hugging Face's truncation has it.
+    Args:
+      tokenizer: from `load_tokenizer`.
+      texts: any number.
+      max_length: the most tokens per target, with the end. What is too long loses its last tokens,
+        and ends in the end-of-sequence id too, as Hugging Face's truncation has it.
+
+    Returns:
+      The ids of each target, and how many tokens each lost.
     """
     whole = _ids(tokenizer, texts)
-    return [ids[: max_length - 1] + [EOS_ID] for ids in whole], [
-        max(len(ids) + 1 - max_length, 0) for ids in whole
-    ]
+    rows = [[*ids[: max_length - 1], EOS_ID] for ids in whole]
+    cuts = [max(len(ids) + 1 - max_length, 0) for ids in whole]
+    return rows, cuts
 
 
 def _ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:

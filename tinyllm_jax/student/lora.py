@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685): low-rank updates beside frozen kernels, trained alone and merged for export.
+"""LoRA (arXiv 2106.09685): low-rank updates of frozen kernels, trained alone, merged for export.
 
 A targeted projection has two more leaves, `lora_a` (layers, d_in, rank) and `lora_b` (layers, rank,
 d_out); `layers.Linear` adds `(x @ lora_a) @ lora_b * alpha / rank`, so training never makes the
@@ -17,14 +17,22 @@ from tinyllm_jax.student.model import init_params
 
 
 def is_lora(path: str) -> bool:
-    """Whether a parameter's path ("decoder/layers/self_attention/q/lora_a") is of a low-rank update."""
+    """Whether a path, as "decoder/layers/self_attention/q/lora_a", is of a low-rank update."""
     return path.rsplit("/", 1)[-1] in ("lora_a", "lora_b")
 
 
 def add_lora(config: StudentConfig, params: dict, key: jax.Array) -> dict:
-    """`params` with fresh low-rank updates on `config.lora_targets`; it computes what it computed before.
+    """Adds fresh low-rank updates, with which a student computes what it computed before.
 
     `lora_a` is Gaussian with standard deviation `d_in**-0.5`, `lora_b` zero.
+
+    Args:
+      config: the student's, with `lora_rank` and `lora_targets`.
+      params: its parameters, without updates.
+      key: where `lora_a` is drawn from.
+
+    Returns:
+      The parameters with the updates.
 
     Raises:
       UserError: `config.lora_rank` is 0, no target is named, or `params` already has updates.
@@ -38,7 +46,7 @@ def add_lora(config: StudentConfig, params: dict, key: jax.Array) -> dict:
 
 
 def _fresh(config: StudentConfig, key: jax.Array) -> dict[str, jax.Array]:
-    """The low-rank leaves of `init_params`; under jit the rest of it is never computed."""
+    """The low-rank leaves of `init_params`, by path; under jit the others are never computed."""
 
     def leaves(key):
         flat = traverse_util.flatten_dict(init_params(config, key), sep="/")
@@ -48,14 +56,21 @@ def _fresh(config: StudentConfig, key: jax.Array) -> dict[str, jax.Array]:
 
 
 def merge_lora(config: StudentConfig, params: dict) -> tuple[StudentConfig, dict]:
-    """The config without LoRA, and parameters with every update added into its kernel, in float32."""
+    """Adds every low-rank update into its kernel, in float32.
+
+    Args:
+      config: the student's.
+      params: its parameters, with updates.
+
+    Returns:
+      The config without LoRA, and the parameters without updates.
+    """
     flat = traverse_util.flatten_dict(params, sep="/")
     merged = {path: leaf for path, leaf in flat.items() if not is_lora(path)}
+    scale = config.lora_alpha / config.lora_rank
     for path in flat:
         if path.endswith("/lora_a"):
-            at = path.removesuffix("/lora_a")
-            update = jnp.matmul(flat[path], flat[f"{at}/lora_b"], precision="highest")
-            merged[f"{at}/kernel"] = flat[f"{at}/kernel"] + update * (
-                config.lora_alpha / config.lora_rank
-            )
+            projection = path.removesuffix("/lora_a")
+            update = jnp.matmul(flat[path], flat[f"{projection}/lora_b"], precision="highest")
+            merged[f"{projection}/kernel"] = flat[f"{projection}/kernel"] + update * scale
     return dataclasses.replace(config, lora_rank=0), traverse_util.unflatten_dict(merged, sep="/")

@@ -1,4 +1,10 @@
-"""The whole T5, and its functional core: `init_params`, `encode`, `decode`, `apply`.
+"""The whole T5: its NNX modules, and the plain functions through which everything else uses it.
+
+The core is three functions: `init_params` draws the parameters, `hidden` computes the decoder's
+states of packed rows, for training and for scoring, and `encode` computes the encoder's states,
+from which `decoding.greedy` generates. `decode` and `apply` compute the logits of unpacked rows,
+all at once: the shortest way to T5's definition, which only the tests take, to compare the packed
+way with it and with transformers.
 
 Outside this file a student is a `StudentConfig` and a nested dict of float32 arrays, whose paths
 read like `encoder/layers/self_attention/q/kernel` (the leading axis of everything under `layers` is
@@ -13,6 +19,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
@@ -40,7 +47,16 @@ class Encoder(nnx.Module):
         self.final_norm = RMSNorm(config)
 
     def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Embedded questions (B, Le, d_model) to the same; `mask` is bool, (B, 1, 1 or Le, Le)."""
+        """The encoder's states of whole questions.
+
+        Args:
+          x: the embedded questions, (B, Le, d_model).
+          mask: bool (B, 1, 1 or Le, Le): what may be attended to.
+          key: a dropout key, or None.
+
+        Returns:
+          (B, Le, d_model).
+        """
         config = self.config
         first, middle, last = split_key(key, 3)
         positions = _relative_bias(config, self.relative_bias[...], x.shape[1], bidirectional=True)
@@ -49,13 +65,8 @@ class Encoder(nnx.Module):
             return layer(x, mask, positions, keys)
 
         x = dropout(x, config.dropout_rate, first)
-        x = scan(
-            config,
-            self.layers,
-            body,
-            x,
-            split_key(middle, EncoderLayer.DROPOUTS, config.num_layers),
-        )
+        keys = split_key(middle, EncoderLayer.DROPOUTS, config.num_layers)
+        x = scan(config, self.layers, body, x, keys)
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
 
@@ -71,32 +82,36 @@ class Decoder(nnx.Module):
         self.final_norm = RMSNorm(config)
 
     def positions(self, length: int) -> jax.Array:
-        """The relative positions' bias of self-attention over `length` tokens, float32 (S, H, length, length)."""
+        """Self-attention's bias from relative positions, float32 (S, H, length, length)."""
         return _relative_bias(self.config, self.relative_bias[...], length, bidirectional=False)
 
     def __call__(self, x, encoded, mask, key=None, own_mask=None) -> jax.Array:
-        """Embedded targets over encoded questions.
+        """The decoder's states of whole targets.
 
         Args:
-          x: (N, Ld, d_model).
-          encoded: (B, Le, d_model).
-          mask: bool, of the questions, (B, 1, 1 or Ld, Le).
+          x: the embedded targets, (N, Ld, d_model). N is B, or a multiple of it, as in
+            `DecoderLayer`.
+          encoded: the encoded questions, (B, Le, d_model).
+          mask: bool (B, 1, 1 or Ld, Le): what of the questions may be attended to.
           key: a dropout key, or None.
-          own_mask: bool, of the targets among themselves, (N, 1, Ld, Ld), beside that they are
-            causal; None for none.
+          own_mask: bool (N, 1, Ld, Ld): what of the targets may be attended to, later tokens
+            aside, which never are; None: everything.
 
         Returns:
           (N, Ld, d_model).
         """
-        config, positions = self.config, self.positions(x.shape[1])
-        own = jnp.tri(x.shape[1], dtype=bool)[None, None]
-        own = own if own_mask is None else own & own_mask
+        config = self.config
+        positions = self.positions(x.shape[1])
         first, middle, last = split_key(key, 3)
 
+        # No target token attends to a later one.
+        own = jnp.tri(x.shape[1], dtype=bool)[None, None]
+        if own_mask is not None:
+            own &= own_mask
+
         def body(layer, x, keys):
-            return layer(x, own, positions, layer.cross_attention.keys_values(encoded), mask, keys)[
-                0
-            ]
+            cross = layer.cross_attention.keys_values(encoded)
+            return layer(x, own, positions, cross, mask, keys)[0]
 
         x = dropout(x, config.dropout_rate, first)
         keys = split_key(middle, DecoderLayer.DROPOUTS, config.num_decoder_layers)
@@ -104,30 +119,33 @@ class Decoder(nnx.Module):
         return dropout(self.final_norm(x), config.dropout_rate, last)
 
     def cross(self, encoded: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        """Each layer's cross-attention keys and values, two of (B, H, Le, D): computed once to decode."""
+        """Each layer's cross-attention keys and values, each (B, H, Le, D), for `step`."""
         return [
             layer.cross_attention.keys_values(encoded)
             for layer in unstack(self.layers, self.config.num_decoder_layers)
         ]
 
     def step(self, layers, x, positions, cross, mask, past, index) -> tuple[jax.Array, list]:
-        """The next token of each row.
+        """The decoder's states of one token of each row, after those that the cache holds.
 
         Args:
-          layers: `unstack`ed by the caller, outside of its loop.
-          x: embedded, (N, 1, d_model); N is B, or a multiple of it, as in `decode`.
+          layers: the layers, which the caller has unstacked outside of its loop.
+          x: the embedded tokens, (N, 1, d_model). N is B, or a multiple of it, as in
+            `DecoderLayer`.
           positions: this position's row of `positions(Lk)`, (S, H, 1, Lk).
           cross: as `cross` returns it.
-          mask: bool, (B, 1, N/B, Le).
-          past: each layer's keys and values so far, two of (N, H, Lk, D).
+          mask: bool (B, 1, N/B, Le): what of the questions may be attended to.
+          past: each layer's keys and values so far, each (N, H, Lk, D).
           index: the position of the token, a scalar.
 
         Returns:
           (N, 1, d_model) after the last norm, and `past` with this token in it.
         """
-        seen, written = [], jnp.arange(positions.shape[-1]) <= index
-        for layer, asked, old in zip(layers, cross, past):
-            x, new = layer(x, written, positions, asked, mask, past=old, index=index)
+        # What of the cache holds a token, this one included, bool (Lk,).
+        written = jnp.arange(positions.shape[-1]) <= index
+        seen = []
+        for layer, keys_values, old in zip(layers, cross, past, strict=True):
+            x, new = layer(x, written, positions, keys_values, mask, past=old, index=index)
             seen.append(new)
         return self.final_norm(x), seen
 
@@ -149,13 +167,23 @@ class T5(nnx.Module):
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """(..., L) ids to (..., L, d_model), in the compute dtype."""
-        # The table is split along its width: each device looks up its part for the rows of all, and
-        # they exchange.
-        found = self.embedding[...][partition.constrain(ids, "data")].astype(self.config.dtype)
-        return partition.rows(partition.constrain(found, "data", None, "fsdp"))
+        # `fsdp` splits the table along its width: each device looks up its columns for the rows of
+        # all devices along `fsdp`, and then they exchange columns for rows.
+        found = self.embedding[...][partition.constrain(ids, partition.DATA)]
+        found = found.astype(self.config.dtype)
+        found = partition.constrain(found, partition.DATA, None, partition.FSDP)
+        return partition.rows(found)
 
     def projection(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What to multiply for the logits of (..., d_model): this, and the kernel (d_model, vocab_size)."""
+        """The two factors of the logits.
+
+        Args:
+          x: the decoder's states, (..., d_model).
+
+        Returns:
+          The states (..., d_model), scaled where the embedding is tied, and the kernel (d_model,
+          vocab_size).
+        """
         if self.config.tie_word_embeddings:
             return x * jnp.asarray(self.config.d_model**-0.5, x.dtype), self.embedding[...].T
         return x, self.lm_head.kernel[...]
@@ -167,6 +195,7 @@ class T5(nnx.Module):
 
 
 def _relative_table(config: StudentConfig, rngs: nnx.Rngs) -> nnx.Param:
+    """A stack's relative-position table, (buckets, H): what is added to the scores of each head."""
     shape = (config.relative_attention_num_buckets, config.num_heads)
     return nnx.Param(config.d_model**-0.5 * jax.random.normal(rngs.params(), shape))
 
@@ -174,9 +203,18 @@ def _relative_table(config: StudentConfig, rngs: nnx.Rngs) -> nnx.Param:
 def _relative_bias(
     config: StudentConfig, table: jax.Array, length: int, bidirectional: bool
 ) -> jax.Array:
-    """float32 (S, H, length, length): the table's value for each pair of query and key, S times, once for each shard of the rows.
+    """The value of each pair of query and key in a relative-position table.
 
-    So a shard sums its own rows' gradient over all layers, and the shards' sums meet once.
+    Args:
+      config: the student's.
+      table: float32 (buckets, H).
+      length: the number of queries, and of keys.
+      bidirectional: whether the table tells before from behind (the encoder's does).
+
+    Returns:
+      float32 (S, H, length, length): S equal copies, one for each shard of the rows. The backward
+      pass sums the gradient of each copy over its shard's rows and over all layers, and so the
+      shards exchange their sums once, and not once for every layer.
     """
     position = jnp.arange(length)
     buckets = relative_buckets(
@@ -190,32 +228,34 @@ def _relative_bias(
 
 
 @functools.cache
-def _abstract(config: StudentConfig):
+def _abstract(config: StudentConfig) -> tuple[nnx.GraphDef[T5], dict]:
     """The module's structure, and its parameters' shapes as a nested dict; nothing is computed."""
     graph, state = nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(params=0))))
     return graph, nnx.to_pure_dict(state)
 
 
 def bind(config: StudentConfig, params: dict) -> T5:
-    """The module with these parameters, for use while tracing."""
+    """The module with these parameters; it is meant to live only while a function is traced."""
     return nnx.merge(_abstract(config)[0], params)
 
 
 def question_mask(inputs: jax.Array) -> jax.Array:
-    """(B, Le) ids to bool (B, 1, 1, Le): whether there is a token, and no padding."""
+    """(B, Le) ids to bool (B, 1, 1, Le): which of them are tokens, and not padding."""
     return (inputs != PAD_ID)[:, None, None, :]
 
 
 def param_shapes(config: StudentConfig) -> dict:
-    """The parameters as a nested dict of `jax.ShapeDtypeStruct`."""
+    """The parameters' shapes, as a nested dict of `jax.ShapeDtypeStruct`."""
     return jax.tree.map(lambda leaf: leaf, _abstract(config)[1])
 
 
 def init_params(config: StudentConfig, key: jax.Array) -> dict:
-    """Random parameters, float32, from T5's initialisation (Mesh TensorFlow's, as in transformers' `_init_weights`).
+    """Random float32 parameters, drawn as T5's were.
 
-    The untied output projection is drawn with `d_model**-0.5`, as in T5X; with transformers' 1.0
-    the first logits of a student that starts from nothing would be `d_model**0.5` too large.
+    The initialisation is Mesh TensorFlow's, as in transformers' `_init_weights`, with one
+    exception: the untied output projection is drawn with `d_model**-0.5`, as in T5X. With
+    transformers' 1.0 the first logits of a student that starts from nothing would be `d_model**0.5`
+    times too large.
     """
     return nnx.to_pure_dict(nnx.state(T5(config, nnx.Rngs(params=key)), nnx.Param))
 
@@ -239,8 +279,8 @@ def encode(
       params: as `init_params` makes them.
       inputs: int32, padded with 0 on the right.
       key: a dropout key, or None for no dropout.
-      segments: int32 (B, Le), which question each token belongs to, see `student.packing`; None: a
-        row is a question.
+      segments: int32 (B, Le), the question that each token of a packed row belongs to; None: each
+        row is one question.
     """
     model = bind(config, params)
     mask = question_mask(inputs) if segments is None else segment_mask(segments, segments)
@@ -255,7 +295,7 @@ def decode(
     inputs: jax.Array,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """The logits of every next token: float32 (N, Ld, vocab_size).
+    """The logits of every next token of unpacked targets; for the tests (see the module's head).
 
     Args:
       config: the student's.
@@ -266,6 +306,9 @@ def decode(
       encoded: (B, Le, d_model), from `encode`.
       inputs: int32 (B, Le), the questions, for their padding.
       key: a dropout key, or None for no dropout.
+
+    Returns:
+      float32 (N, Ld, vocab_size).
     """
     model = bind(config, params)
     return model.logits(model.decoder(model.embed(targets_in), encoded, question_mask(inputs), key))
@@ -274,11 +317,23 @@ def decode(
 def apply(
     config: StudentConfig,
     params: dict,
-    inputs: jax.Array,
-    decoder_inputs: jax.Array,
+    inputs: ArrayLike,
+    decoder_inputs: ArrayLike,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """`encode`, then `decode`: float32 logits (N, Ld, vocab_size)."""
+    """`encode`, then `decode`, of unpacked rows; for the tests (see the module's head).
+
+    Args:
+      config: the student's.
+      params: as `init_params` makes them.
+      inputs: int32 (B, Le), the questions.
+      decoder_inputs: int32 (N, Ld), as `targets_in` of `decode`.
+      key: a dropout key, or None for no dropout.
+
+    Returns:
+      float32 logits (N, Ld, vocab_size).
+    """
+    inputs, decoder_inputs = jnp.asarray(inputs), jnp.asarray(decoder_inputs)
     encoder_key, decoder_key = split_key(key, 2)
     encoded = encode(config, params, inputs, encoder_key)
     return decode(config, params, decoder_inputs, encoded, inputs, decoder_key)
@@ -321,13 +376,20 @@ def hidden(
 
 
 def shift_right(targets: jax.Array, segments: jax.Array | None = None) -> jax.Array:
-    """Decoder inputs for targets (..., Ld): the start token (0), then all but the last target token.
+    """The decoder's inputs for targets: the start token (0), then all but the last target token.
 
-    With segments (..., Ld), each segment begins with the start token.
+    Args:
+      targets: ids (..., Ld).
+      segments: (..., Ld), the target that each token of a packed row belongs to: each segment
+        begins with the start token. None: each row is one target.
+
+    Returns:
+      Ids (..., Ld).
     """
     shifted = jnp.concatenate([jnp.full_like(targets[..., :1], PAD_ID), targets[..., :-1]], axis=-1)
     if segments is None:
         return shifted
+    # Whether a token belongs to the same target as the token before it.
     goes_on = jnp.pad(
         segments[..., 1:] == segments[..., :-1], [(0, 0)] * (targets.ndim - 1) + [(1, 0)]
     )

@@ -1,32 +1,45 @@
-"""How activations, and kernels in use, lie on the mesh `data × fsdp × tensor` that the caller sets with `jax.set_mesh`.
+"""The names of the mesh's axes, and how activations and kernels lie on the mesh in use.
+
+The mesh is `data × fsdp × tensor`; the caller sets it with `jax.set_mesh`. How the parameters are
+stored on it is said by the rules of `training/sharding.py`; here is how they are computed with.
 
 Left to itself, the compiler multiplies fully sharded kernels where they lie, and moves the
-activations of the whole batch
-instead: here a kernel is gathered over `fsdp` before its product (and its gradient scattered
-after), as arXiv 1910.02054 has it, and rows stay where they are. Without a mesh, nothing is done.
+activations of the whole batch between the devices. The constraints here make it move the kernels
+instead: a kernel is gathered over `fsdp` before its product, its gradient is scattered after it (as
+in arXiv 1910.02054), and the rows of the batch stay where they are. Without a mesh, every function
+here returns its argument.
 """
 
 import jax
 from jax.sharding import PartitionSpec as P
 
-ROWS = ("data", "fsdp")
+DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
+AXES = (DATA, FSDP, TENSOR)
+ROWS = (DATA, FSDP)  # the axes that split the rows of a batch
 
 
 def shards() -> int:
-    """Over how many devices rows are split."""
+    """The number of parts into which the mesh splits the rows of a batch; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
+    return 1 if mesh.empty else mesh.shape[DATA] * mesh.shape[FSDP]
 
 
 def constrain(x: jax.Array, *spec) -> jax.Array:
-    """`x` laid out by a PartitionSpec's entries; axes that are not named are whole."""
-    return (
-        x
-        if jax.sharding.get_abstract_mesh().empty
-        else jax.lax.with_sharding_constraint(x, P(*spec))
-    )
+    """Lays out an array on the mesh.
+
+    Args:
+      x: any array.
+      *spec: the entries of a `PartitionSpec`, one for each leading axis; the other axes are not
+        split.
+
+    Returns:
+      `x`, with the constraint put on it.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, P(*spec))
 
 
 def rows(x: jax.Array) -> jax.Array:
-    """`x` with its leading axis split over `data` and `fsdp`, and the others whole."""
+    """Splits the leading axis of `x` over `data` and `fsdp`, and no other axis."""
     return constrain(x, ROWS)

@@ -17,9 +17,8 @@ from tinyllm_jax.student.config import EOS_ID, PAD_ID
 NAME = "words"  # as config.student.tokenizer
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
 UNKNOWN_ID = 2
-ROUND = (
-    128  # a vocabulary that follows from the words is a multiple of this, which a mesh can divide
-)
+# A vocabulary whose size follows from the words is a multiple of this, which a mesh can divide.
+ROUND = 128
 
 # A place without white space, in front of punctuation or behind it.
 _JOINT = r"(?<=\S)(?=[^\w\s])|(?<=[^\w\s])(?=\w)"
@@ -39,7 +38,7 @@ def make_tokenizer(texts: Iterable[str]):
 
     normalizer = tokenizers.normalizers.Replace(tokenizers.Regex(_JOINT), " ##")
     splitter = tokenizers.pre_tokenizers.WhitespaceSplit()
-    words = set()
+    words: set[str] = set()
     for text in texts:
         words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     special = {PAD: PAD_ID, EOS: EOS_ID, UNKNOWN: UNKNOWN_ID}

@@ -1,12 +1,13 @@
-"""Orbax checkpoints: asynchronous, the last k and the best, and a sha256 of every file.
+"""Orbax checkpoints: written asynchronously, the last k and the best kept, every file hashed.
 
-Orbax restores a flipped byte without a word, so each committed step gets a `sha256.json` of our
-own, checked before a restore. A restore always goes into an abstract target with this process's
-shardings, so any mesh restores.
+Orbax restores a file with a flipped byte without a word. So each committed step gets a manifest of
+our own, `sha256.json`, which is checked before the step is restored. The target of a restore is
+always a tree of shapes with this process's shardings, so a checkpoint can be restored on any mesh.
 """
 
 import hashlib
 import json
+import operator
 import pathlib
 import sys
 import threading
@@ -30,23 +31,18 @@ class Checkpoints:
     """
 
     def __init__(self, root: pathlib.Path, keep: int | None = None):
-        self.root, self._sealing = root.absolute(), threading.Lock()
+        self.root = root.absolute()
+        self._sealing = threading.Lock()
+        accuracy = operator.itemgetter(METRIC)
         if keep is None:
-            options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda m: m[METRIC])
+            options = ocp.CheckpointManagerOptions(read_only=True, best_fn=accuracy)
         else:
-            keep_policy = policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(keep),
-                    policies.BestN(
-                        get_metric_fn=lambda m: m[METRIC],
-                        n=1,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
+            best = policies.BestN(
+                get_metric_fn=accuracy, n=1, keep_checkpoints_without_metrics=False
             )
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=keep_policy,
-                best_fn=lambda m: m[METRIC],
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                best_fn=accuracy,
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             )
@@ -55,7 +51,7 @@ class Checkpoints:
             self._seal()  # a step that was committed when the process was killed
 
     def steps(self) -> list[int]:
-        """The committed steps, ascending."""
+        """The committed steps, in ascending order."""
         return sorted(self.manager.all_steps())
 
     def latest(self) -> int | None:
@@ -64,12 +60,20 @@ class Checkpoints:
 
     @property
     def best(self) -> tuple[int | None, float | None]:
-        """The step of the best validation accuracy (of equals the latest), and that accuracy."""
+        """The step of the best validation accuracy, the latest of equals, and that accuracy."""
         step = self.manager.best_step()
-        return step, None if step is None else self.manager.metrics(step)[METRIC]
+        if step is None:
+            return None, None
+        return step, self.manager.metrics(step)[METRIC]
 
     def save(self, step: int, state: dict, metrics: dict | None = None) -> None:
-        """Starts saving `state` as of `step`; returns before it is on disk. `metrics` makes it eligible as best."""
+        """Starts saving, and returns before the state is on disk.
+
+        Args:
+          step: the step that the state is of.
+          state: its "params" and "opt_state" are saved.
+          metrics: {METRIC: the validation accuracy}; a step without it is never the best.
+        """
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state["params"]),
             opt_state=ocp.args.StandardSave(state["opt_state"]),
@@ -77,10 +81,15 @@ class Checkpoints:
         self.manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, abstract: dict) -> dict:
-        """The items of `abstract` ("params", and "opt_state" to go on training) as saved at `step`.
+        """What was saved at a step.
 
         Args:
-          abstract: trees of `jax.ShapeDtypeStruct` with shardings.
+          step: one of `steps`.
+          abstract: what to restore: "params", and "opt_state" to go on training, each a tree of
+            `jax.ShapeDtypeStruct` with shardings.
+
+        Returns:
+          The same as arrays.
 
         Raises:
           UserError: there is no such step, a file of it is damaged, or it holds another
@@ -126,8 +135,11 @@ class Checkpoints:
 def verify(folder: pathlib.Path) -> None:
     """Checks every file of a step against its manifest.
 
-    A step without one (the process was killed between the commit and the manifest) is said to be
-    unchecked.
+    A step without a manifest (the process was killed between the commit and the manifest) is loaded
+    with a warning.
+
+    Args:
+      folder: the directory of the step.
 
     Raises:
       UserError: a file is damaged, missing or new.
@@ -136,7 +148,8 @@ def verify(folder: pathlib.Path) -> None:
     mend = "use another step, or delete this folder to go on from the one before"
     if not manifest.exists():
         print(
-            f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not checked",
+            f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not "
+            "checked",
             file=sys.stderr,
         )
         return
@@ -155,6 +168,7 @@ def verify(folder: pathlib.Path) -> None:
 
 
 def _hashes(folder: pathlib.Path) -> dict[str, str]:
+    """The sha256 of every file in a step's directory but the manifest, by its path in there."""
     hashes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith(MANIFEST):

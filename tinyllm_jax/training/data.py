@@ -92,7 +92,9 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         for target in dict.fromkeys(asked.values())
     }
     told = [
-        text.told(tokenizer, config.objective.prefixes[name]) if name != asked[name] else []
+        text.prefix_tokens(tokenizer, config.objective.prefixes[name])
+        if name != asked[name]
+        else []
         for name in names
     ]
     targets, weights = [], []

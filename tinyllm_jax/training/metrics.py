@@ -5,49 +5,50 @@ import pathlib
 
 
 class Metrics:
-    """Appends to `metrics.jsonl` and `tensorboard/`; on a process that is not the first, does nothing.
+    """Appends rows to a run's `metrics.jsonl` and `tensorboard/`.
 
-    Rows: {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm",
-      "questions_per_second"} and
-    {"step", "validation_accuracy", "validation_questions", "validation_terms": {term: loss}}.
+    A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm",
+    "questions_per_second"} or {"step", "validation_accuracy", "validation_questions",
+    "validation_terms": {term: loss}}.
 
     Args:
       workdir: where the files lie.
       step: the step that the run goes on from; rows beyond it, of a run that was killed, are cut
         off.
-      active: whether this process writes.
+      active: whether this process writes; where it does not, nothing here does anything.
     """
 
     def __init__(self, workdir: pathlib.Path, step: int, active: bool):
-        self.file = self.board = None
+        self.path = workdir / "metrics.jsonl"
+        self.board = None
         if not active:
             return
         from tensorboardX import SummaryWriter
 
-        path = workdir / "metrics.jsonl"
-        kept = [line for line in read(path) if line["step"] <= step]
-        part = path.with_name("metrics.jsonl.part")
+        kept = [line for line in read(self.path) if line["step"] <= step]
+        part = self.path.with_name("metrics.jsonl.part")
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        part.rename(path)
-        self.file = open(path, "a")
+        part.rename(self.path)
         self.board = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1 if step else None
         )
 
     def write(self, step: int, **values) -> None:
-        """Writes one row; a dict value becomes one TensorBoard curve per key."""
-        if self.file is None:
+        """Writes one row; a dict value becomes one TensorBoard curve for each of its keys."""
+        if self.board is None:
             return
-        self.file.write(json.dumps({"step": step} | values) + "\n")
-        self.file.flush()
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step} | values) + "\n")
         for name, value in values.items():
-            for key, number in value.items() if isinstance(value, dict) else (("", value),):
-                self.board.add_scalar(f"{name}/{key}" if key else name, number, step)
+            curves = {name: value}
+            if isinstance(value, dict):
+                curves = {f"{name}/{key}": number for key, number in value.items()}
+            for curve, number in curves.items():
+                self.board.add_scalar(curve, number, step)
 
     def close(self) -> None:
-        """Closes the files."""
-        if self.file is not None:
-            self.file.close()
+        """Closes TensorBoard's file."""
+        if self.board is not None:
             self.board.close()
 
 

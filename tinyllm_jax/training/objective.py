@@ -1,9 +1,10 @@
-"""The objective: `L = γ·L_answer + Σ_m α_m·L_rationale(m)` (TinyLLM, arXiv 2402.04616, eq. 4), for any teachers.
+"""The objective, for any number of teachers m: `L = γ·L_answer + Σ_m α_m·L_rationale(m)`.
 
-Each term is the mean cross-entropy over its target tokens in the global batch. All terms are one
-weighted token cross-entropy: a target's tokens carry `term weight × row weight ÷ the term's token
-count in the global batch`, so one forward and one backward pass serve any number of teachers, and
-microbatches or shards add up to the same gradient whatever their token counts.
+It is equation 4 of TinyLLM (arXiv 2402.04616). Each term is the mean cross-entropy over its target
+tokens in the global batch. All terms are one weighted token cross-entropy: a target's tokens carry
+`term weight × row weight ÷ the term's token count in the global batch`. So one forward and one
+backward pass serve any number of teachers, and microbatches or shards add up to the same gradient
+whatever their token counts.
 """
 
 import jax
@@ -28,9 +29,11 @@ def weighted_loss(
       The loss, a scalar, and the terms' sums of weighted token losses, (T,): a term's value is its
       sum divided by its token count in the global batch. Only the loss can be differentiated.
     """
-    loss, tokens = cross_entropy(
-        hidden, kernel, batch["targets"], batch["weight"] * batch["scale"][batch["term"]]
-    )
+    # Each token's weight in the loss and its cross-entropy, both (R, L), and the loss.
+    weight = batch["weight"] * batch["scale"][batch["term"]]
+    loss, tokens = cross_entropy(hidden, kernel, batch["targets"], weight)
+
+    # Each term's sum, without the term's own weight: (R, L, T) summed to (T,).
     terms = batch["scale"].shape[0]
-    mine = batch["term"][..., None] == jnp.arange(terms)
-    return loss, jnp.sum((tokens * batch["weight"])[..., None] * mine, axis=(0, 1))
+    of_term = batch["term"][..., None] == jnp.arange(terms)
+    return loss, jnp.sum((tokens * batch["weight"])[..., None] * of_term, axis=(0, 1))

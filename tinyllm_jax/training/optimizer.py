@@ -5,11 +5,13 @@ import optax
 
 
 def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
-    """The learning rate as a function of the step: linear warm-up, then `constant`, `linear` or `cosine` to 0.
+    """The learning rate as a function of the step.
+
+    It rises linearly in the warm-up. Then it is constant, or falls to 0, linearly or as a cosine.
 
     Args:
       config: the run's `optimizer` fields.
-      steps: the run's steps.
+      steps: the number of the run's steps.
     """
     peak, warmup = config.learning_rate, config.warmup_steps
     left = max(steps - warmup, 1)
@@ -31,6 +33,10 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
     AdamW is torch's (decoupled decay, bias correction, eps outside the root). Adafactor scales its
     step by each parameter's size, as T5 was trained (arXiv 1804.04235), so its learning rate is
     relative.
+
+    Args:
+      config: the run's `optimizer` fields.
+      steps: the number of the run's steps.
     """
     rate = schedule(config, steps)
     if config.name == "adamw":

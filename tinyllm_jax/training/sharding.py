@@ -1,9 +1,11 @@
-"""The mesh, and ordered rules from a leaf's path to its PartitionSpec.
+"""How the train state is stored on the mesh: ordered rules from a leaf's path to its PartitionSpec.
 
 Axes: `data` splits the batch; `fsdp` splits the batch and every matrix; `tensor` splits heads,
-hidden units and the vocabulary. The rules cover the whole train state (an optimizer's moments end
-in their parameter's path), and a path that none matches raises, so that a new parameter cannot be
-replicated by accident.
+hidden units and the vocabulary. Their names, and how the student computes with what is stored here,
+stand in `student/partition.py`.
+
+The rules cover the whole train state: the path of an optimizer's moment ends in its parameter's
+path. A path that no rule matches raises, so that a new parameter cannot be replicated by accident.
 """
 
 import re
@@ -15,34 +17,37 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.student.partition import AXES, FSDP, ROWS, TENSOR
 
-AXES = ("data", "fsdp", "tensor")
-BATCH = P(None, ("data", "fsdp"))  # (microbatches, rows, ...)
+BATCH = P(None, ROWS)  # (microbatches, rows, ...)
 
 # Kernels are (layers, in, out): `tensor` splits the output of q, k, v, wi and the input of o, wo,
 # so that a layer's activations meet once per block; `fsdp` splits the other side.
 RULES = (
     (r"/(v_row|v_col)/", P()),  # Adafactor's factored moments: vectors
     (r"(scale|relative_bias)$", P()),
-    (r"embedding$", P("tensor", "fsdp")),
-    (r"lm_head/kernel$", P("fsdp", "tensor")),
-    (r"/(q|k|v|wi|wi_0|wi_1)/kernel$", P(None, "fsdp", "tensor")),
-    (r"/(o|wo)/kernel$", P(None, "tensor", "fsdp")),
-    (r"/(q|k|v|wi|wi_0|wi_1)/lora_a$", P(None, "fsdp", None)),
-    (r"/(q|k|v|wi|wi_0|wi_1)/lora_b$", P(None, None, "tensor")),
-    (r"/(o|wo)/lora_a$", P(None, "tensor", None)),
-    (r"/(o|wo)/lora_b$", P(None, None, "fsdp")),
+    (r"embedding$", P(TENSOR, FSDP)),
+    (r"lm_head/kernel$", P(FSDP, TENSOR)),
+    (r"/(q|k|v|wi|wi_0|wi_1)/kernel$", P(None, FSDP, TENSOR)),
+    (r"/(o|wo)/kernel$", P(None, TENSOR, FSDP)),
+    (r"/(q|k|v|wi|wi_0|wi_1)/lora_a$", P(None, FSDP, None)),
+    (r"/(q|k|v|wi|wi_0|wi_1)/lora_b$", P(None, None, TENSOR)),
+    (r"/(o|wo)/lora_a$", P(None, TENSOR, None)),
+    (r"/(o|wo)/lora_b$", P(None, None, FSDP)),
 )
 
 
 def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
-    """The mesh `data × fsdp × tensor` over all devices; an axis of -1 takes what the others leave.
+    """The mesh `data × fsdp × tensor` over all devices.
+
+    Args:
+      config: the run's `mesh` fields; an axis of -1 takes the devices that the others leave.
 
     Raises:
       UserError: the shape does not fit the devices.
     """
-    shape, devices = [config[a] for a in AXES], jax.device_count()
-    named = " × ".join(f"{a}={n}" for a, n in zip(AXES, shape))
+    shape, devices = [config[axis] for axis in AXES], jax.device_count()
+    named = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
     if shape.count(-1) > 1 or any(n < 1 and n != -1 for n in shape):
         raise UserError(
             f"unknown mesh shape {named}: each axis is at least 1, and at most one is -1"
@@ -58,7 +63,11 @@ def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
 
 
 def spec(path: str, shape: tuple[int, ...]) -> P:
-    """The PartitionSpec of a leaf of the train state: the first rule that matches its path.
+    """The PartitionSpec of a leaf of the train state: that of the first rule that matches its path.
+
+    Args:
+      path: the leaf's path, as "params/encoder/layers/self_attention/q/kernel".
+      shape: the leaf's.
 
     Raises:
       ValueError: no rule matches (a bug: every parameter needs a rule).
@@ -72,7 +81,14 @@ def spec(path: str, shape: tuple[int, ...]) -> P:
 
 
 def state_shardings(state: dict, mesh: Mesh) -> dict:
-    """A tree like `state` (arrays or shapes) of `NamedSharding`.
+    """The shardings of the train state.
+
+    Args:
+      state: a tree of arrays or of their shapes.
+      mesh: from `make_mesh`.
+
+    Returns:
+      A tree like `state` of `NamedSharding`.
 
     Raises:
       UserError: a mesh axis does not divide the dimension that it shards.
@@ -81,14 +97,12 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
     def leaf(path, x):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         found = spec(name, x.shape)
-        for size, axes in zip(x.shape, found):
-            ways = int(
-                np.prod([mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes or ())])
-            )
+        for size, axis in zip(x.shape, found, strict=False):  # a spec may be shorter than a shape
+            ways = 1 if axis is None else mesh.shape[axis]
             if size % ways:
                 raise UserError(
-                    f"the mesh axis {axes}={ways} does not divide the dimension {size} of {name} "
-                    f"{x.shape}; choose config.mesh.{axes} among its divisors"
+                    f"the mesh axis {axis}={ways} does not divide the dimension {size} of {name} "
+                    f"{x.shape}; choose config.mesh.{axis} among its divisors"
                 )
         return NamedSharding(mesh, found)
 
@@ -96,14 +110,21 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, jax.Array]:
-    """Host arrays as global arrays, split by `spec`; one-dimensional ones ("scale") are replicated.
+    """A batch on the mesh.
 
     Every process holds the whole batch, and gives each of its devices its part.
+
+    Args:
+      batch: arrays on the host.
+      mesh: from `make_mesh`.
+      spec: how the arrays are split; one-dimensional ones ("scale") are replicated.
+
+    Returns:
+      The same as global arrays.
     """
 
     def put(a: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(
-            a.shape, NamedSharding(mesh, spec if a.ndim > 1 else P()), lambda index: a[index]
-        )
+        sharding = NamedSharding(mesh, spec if a.ndim > 1 else P())
+        return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
     return {name: put(a) for name, a in batch.items()}

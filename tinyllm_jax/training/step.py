@@ -1,4 +1,4 @@
-"""The compiled train step: one forward and one backward pass for every term, on plain nested dicts."""
+"""The train step: one forward and one backward pass for all terms, on plain nested dicts."""
 
 from collections.abc import Callable
 
@@ -15,63 +15,85 @@ State = dict  # {"params": ..., "opt_state": ..., "step": int32 scalar}
 
 
 def split_params(params: dict, lora_only: bool) -> tuple[dict, dict]:
-    """The parameters as (trained, frozen), each flat by path; without LoRA everything is trained."""
-    flat = traverse_util.flatten_dict(params, sep="/")
-    trained = {k: v for k, v in flat.items() if not lora_only or lora.is_lora(k)}
-    return trained, {k: v for k, v in flat.items() if k not in trained}
+    """The trained and the frozen parameters, each a nested dict; without LoRA all are trained."""
+    if not lora_only:
+        return params, {}
+    trained, frozen = {}, {}
+    for path, leaf in traverse_util.flatten_dict(params).items():
+        part = trained if lora.is_lora("/".join(path)) else frozen
+        part[path] = leaf
+    return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(frozen)
+
+
+def join_params(trained: dict, frozen: dict) -> dict:
+    """What `split_params` has split, as one nested dict again."""
+    flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
+    return traverse_util.unflatten_dict(flat)
 
 
 def init_state(params: dict, optimizer: optax.GradientTransformation, lora_only: bool) -> State:
-    """The state before step 0. Only the trained parameters have optimizer state."""
+    """The state before step 0. Only the trained parameters have optimizer state.
+
+    Args:
+      params: the student's, as `model.init_params` makes them.
+      optimizer: from `optimizer.make_optimizer`.
+      lora_only: whether only the low-rank updates are trained.
+    """
     trained, _ = split_params(params, lora_only)
-    opt_state = optimizer.init(traverse_util.unflatten_dict(trained, sep="/"))
+    opt_state = optimizer.init(trained)
     return {"params": params, "opt_state": opt_state, "step": jnp.zeros((), jnp.int32)}
 
 
 def make_step(
     config: StudentConfig, optimizer: optax.GradientTransformation, seed: int
 ) -> Callable:
-    """The function `step(state, batch) -> (state, metrics)`, to be compiled by the caller, under its mesh (`jax.set_mesh`).
+    """The train step, to be compiled by the caller under its mesh (`jax.set_mesh`).
 
-    The dropout key is a function of the seed, the step and the microbatch. `batch` is as
-    `data.Batches` makes it, without "tokens". `metrics`: "loss" and "grad_norm", scalars, and
-    "sums" (T,), see `objective.weighted_loss`.
+    The dropout key is a function of the seed, the step and the microbatch.
+
+    Args:
+      config: the student's.
+      optimizer: from `optimizer.make_optimizer`.
+      seed: the run's.
+
+    Returns:
+      A function `step(state, batch) -> (state, metrics)`. The batch is as `data.Batches` makes it,
+      without "tokens"; its arrays, but for "scale", have a leading axis of M microbatches. The
+      metrics are "loss" and "grad_norm", scalars, and "sums" (T,), see `objective.weighted_loss`.
     """
 
     def loss(
         trained: dict, frozen: dict, micro: dict, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        params = traverse_util.unflatten_dict(
-            frozen | traverse_util.flatten_dict(trained, sep="/"), sep="/"
-        )
         dropout = key if config.dropout_rate else None
-        hidden, kernel = model.hidden(config, params, micro, dropout)
+        hidden, kernel = model.hidden(config, join_params(trained, frozen), micro, dropout)
         return objective.weighted_loss(hidden, kernel, micro)
 
     def step(state: State, batch: dict) -> tuple[State, dict]:
-        flat, frozen = split_params(state["params"], config.lora_rank > 0)
-        trained = traverse_util.unflatten_dict(flat, sep="/")
+        trained, frozen = split_params(state["params"], config.lora_rank > 0)
         key = jax.random.fold_in(jax.random.key(seed), state["step"])
-        batch = dict(batch)
-        scale = batch.pop("scale")
+        scale = batch["scale"]
+        micros = {name: array for name, array in batch.items() if name != "scale"}
         count = batch["targets"].shape[0]
 
-        def micro_grads(total, at):
-            index, micro = at
+        def micro_grads(total, indexed_micro):
+            index, micro = indexed_micro
             (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(
                 trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index)
             )
             return jax.tree.map(jnp.add, total, (value, sums, grads)), None
 
+        # The microbatches' loss, terms' sums and gradients, added up. One microbatch needs no loop.
         zero = (jnp.zeros(()), jnp.zeros_like(scale), jax.tree.map(jnp.zeros_like, trained))
         if count == 1:
-            (value, sums, grads), _ = micro_grads(zero, (0, jax.tree.map(lambda a: a[0], batch)))
+            only = {name: array[0] for name, array in micros.items()}
+            (value, sums, grads), _ = micro_grads(zero, (0, only))
         else:
-            (value, sums, grads), _ = jax.lax.scan(micro_grads, zero, (jnp.arange(count), batch))
+            (value, sums, grads), _ = jax.lax.scan(micro_grads, zero, (jnp.arange(count), micros))
+
         updates, opt_state = optimizer.update(grads, state["opt_state"], trained)
-        flat = traverse_util.flatten_dict(optax.apply_updates(trained, updates), sep="/")
         new = {
-            "params": traverse_util.unflatten_dict(frozen | flat, sep="/"),
+            "params": join_params(optax.apply_updates(trained, updates), frozen),
             "opt_state": opt_state,
             "step": state["step"] + 1,
         }
