@@ -21,12 +21,12 @@ Engines, which answer the requests:
     engine.py               what an engine is: requests in, results out
     vllm_engine.py          vLLM in this process
     transformers_engine.py  Hugging Face transformers, for encoder-decoder models too
-    openai_engine.py        any server with OpenAI's interface: which requests are sent, and when
-    openai_reply.py         … and what such a server's replies mean
+    openai_engine.py        any server with OpenAI's interface
+    openai_reply.py         what such a server's replies mean
     ray_engine.py           vLLM on a Ray cluster
     scripted.py             the teachers of the made-up things
     prompt_tokens.py        the tokens of a prompt that fits a local model's window
-    process_group.py        the processes that an engine starts get no Ctrl-C and outlive nobody
+    process_group.py        keeps an engine's processes from Ctrl-C, and from outliving the job
 
 `templates/` and `examples/` hold the package's own prompt templates and in-context examples.
 """

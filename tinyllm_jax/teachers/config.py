@@ -121,7 +121,7 @@ def check(name: str, c: ml_collections.ConfigDict) -> None:
 
 
 def _wrong_value(c: ml_collections.ConfigDict) -> str:
-    """Which value makes no sense, alone or beside another; "" when all do."""
+    """Which value makes no sense, by itself or with another; "" when all do."""
     if not 0 < c.top_p <= 1:
         return f"top_p is {c.top_p}; it must be above 0 and at most 1"
     if c.timeout <= 0:
