@@ -1,4 +1,4 @@
-"""Small teachers that run on two CPU cores, from a directory of models; to try the whole path, not to learn from.
+"""Small teachers that run on two CPU cores: to try the whole path, not to learn from.
 
     tinyllm teach --config configs/teachers_cpu.py:models=DIR --task obqa --source released:RELEASED
     --questions 100 --out logs/obqa
@@ -12,14 +12,19 @@ what came out.
 
 import ml_collections
 
+from tinyllm_jax.config_args import parse_arg
 from tinyllm_jax.teachers.config import teacher
-from tinyllm_jax.training.config import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """`teachers`, by name; `models=DIR` is where their directories are, `mode=` how they are asked."""
-    arg = parse_arg(arg, models="models", mode="forced", server="http://127.0.0.1:8000/v1")
-    common = dict(mode=arg.mode, max_tokens=128)
+    """`teachers`, by name.
+
+    Args:
+      arg: `models=DIR` is where their directories are, `mode=` how they are asked, and `server=`
+        the address of `vllm serve`.
+    """
+    options = parse_arg(arg, models="models", mode="forced", server="http://127.0.0.1:8000/v1")
+    common = dict(mode=options.mode, max_tokens=128)
     cpu = dict(
         window=1024,
         engine_args=dict(enforce_eager=True, max_num_seqs=32, gpu_memory_utilization=0.4),
@@ -27,12 +32,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "teachers": {
-                "smollm2": teacher(model=f"{arg.models}/smollm2-135m", **common, **cpu),
-                "qwen": teacher(model=f"{arg.models}/qwen2.5-coder-0.5b", **common, **cpu),
+                "smollm2": teacher(model=f"{options.models}/smollm2-135m", **common, **cpu),
+                "qwen": teacher(model=f"{options.models}/qwen2.5-coder-0.5b", **common, **cpu),
                 "flan-t5-small": teacher(
-                    engine="transformers", model=f"{arg.models}/flan-t5-small", **common
+                    engine="transformers", model=f"{options.models}/flan-t5-small", **common
                 ),
-                "server": teacher(engine="openai", model="smollm2", base_url=arg.server, **common),
+                "server": teacher(
+                    engine="openai", model="smollm2", base_url=options.server, **common
+                ),
             }
         }
     )

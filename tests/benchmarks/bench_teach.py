@@ -1,15 +1,13 @@
-"""Generation through `teach`, log and all, against the raw engine called directly on the same prompts, in one run.
+"""Generation through `teach`, log and all, against the raw engine on the same prompts.
 
-    python tests/benchmarks/bench_teach.py --config configs/teachers_cpu.py:models=DIR --teachers
-    smollm2,flan-t5-small \
-      --task obqa --source released:RELEASED --questions 64
+    python tests/benchmarks/bench_teach.py --config configs/teachers_cpu.py:models=DIR \
+      --teachers smollm2,flan-t5-small --task obqa --source released:RELEASED --questions 64
 
 The engine is loaded once; then each round runs both, in turn in either order, with vLLM's prefix
 cache emptied before each. The raw vLLM is `LLM.generate` with all prompts at once and the same
 sampling parameters; the raw transformers is `model.generate` on the same batches. Prints the rates
-and their ratio (median of the rounds), and the ratio of the processor
-time of this process and its children: on a machine that others share, that is the steadier figure
-(it says nothing of a GPU).
+and their ratio (median of the rounds), and the ratio of the processor time of this process and its
+children: on a machine that others share, that is the steadier figure (it says nothing of a GPU).
 """
 
 import argparse
@@ -17,12 +15,13 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from tinyllm_jax import cli, tasks
-from tinyllm_jax.teachers import config as configs
-from tinyllm_jax.teachers import job, models, plan, reading
+from tinyllm_jax.teachers import config, job, plan, prompt_tokens, weights
+from tinyllm_jax.teachers.log import read_log
 
 
 def processor_seconds():
@@ -48,7 +47,7 @@ def raw_vllm(engine, requests):
     spec = engine.spec
     prompts = [
         {
-            "prompt_token_ids": reading.read(
+            "prompt_token_ids": prompt_tokens.fit_to_window(
                 engine.tokenizer, request.prompt, spec.chat, engine.window - spec.max_tokens
             )[0]
         }
@@ -68,19 +67,22 @@ def raw_vllm(engine, requests):
     began = time.perf_counter()
     outputs = engine.llm.generate(prompts, parameters, use_tqdm=False)
     seconds = time.perf_counter() - began
-    cached, read = (
-        sum(counts)
-        for counts in zip(*((o.num_cached_tokens, len(o.prompt_token_ids)) for o in outputs))
-    )
+    cached = sum(output.num_cached_tokens for output in outputs)
+    read = sum(len(output.prompt_token_ids) for output in outputs)
     print(f"prefix cache: {cached:,} of {read:,} prompt tokens were not computed again")
     return seconds, sum(len(output.outputs[0].token_ids) for output in outputs)
 
 
 def raw_transformers(engine, requests):
-    """Returns the seconds and the tokens of `model.generate` in the engine's own batches, texts decoded."""
+    """Returns the seconds and the tokens of `model.generate` in the engine's own batches.
+
+    The texts are decoded too.
+    """
     import torch
 
-    items = sorted((engine._read(request) for request in requests), key=lambda item: -len(item.ids))
+    items = sorted(
+        (engine._tokenize(request) for request in requests), key=lambda item: -len(item.ids)
+    )
     began, tokens, start = time.perf_counter(), 0, 0
     while start < len(items):
         batch = engine._batch(items, start)
@@ -93,7 +95,7 @@ def raw_transformers(engine, requests):
                 stop_strings=list(engine.spec.stop),
                 tokenizer=engine.tokenizer,
             )
-        wrote = out[:, 1 if engine.reads_apart else ids.shape[1] :]
+        wrote = out[:, 1 if engine.has_encoder else ids.shape[1] :]
         engine.tokenizer.batch_decode(wrote, skip_special_tokens=True)
         tokens += int((wrote != engine.pad).sum())
         start += len(batch)
@@ -107,7 +109,41 @@ def through_teach(engine, teacher, questions):
         began = time.perf_counter()
         job.run(teacher, questions, path, lambda: False, lambda _: Borrowed(engine))
         seconds = time.perf_counter() - began
-        return seconds, sum(row.tokens for row in job.read(path))
+        return seconds, sum(row.tokens for row in read_log(path))
+
+
+def measure(teacher, questions, rounds: int) -> str:
+    """Measures one teacher; returns a line of its rates."""
+    spec = teacher.spec
+    requests = plan.requests(teacher, questions, True, ())
+    engine: Any = job._open_engine(teacher)
+    raw = raw_vllm if spec.engine == "vllm" else raw_transformers
+    times: dict[str, list[tuple[float, int]]] = {"raw": [], "teach": []}
+    processor = {"raw": 0.0, "teach": 0.0}
+    raw(engine, requests[:2])  # compiles and warms up
+    for index in range(rounds):
+        for kind in ("raw", "teach") if index % 2 == 0 else ("teach", "raw"):
+            if spec.engine == "vllm":
+                engine.llm.reset_prefix_cache()
+            before = processor_seconds()
+            if kind == "raw":
+                times[kind].append(raw(engine, requests))
+            else:
+                times[kind].append(through_teach(engine, teacher, questions))
+            processor[kind] += processor_seconds() - before
+    engine.close()
+
+    rates = {kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()}
+    ratios = [through / raw for raw, through in zip(rates["raw"], rates["teach"], strict=True)]
+    parts = [f"{teacher.name:16} {spec.engine:13}"]
+    for kind, found in times.items():
+        rows = len(requests) / statistics.median(seconds for seconds, _ in found)
+        tokens = statistics.median(rates[kind])
+        parts.append(f"{kind} {tokens:8.1f} tokens/s {rows:7.2f} rows/s  ")
+    listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    parts.append(f"ratio {statistics.median(ratios):.3f} ({listed})  ")
+    parts.append(f"processor time {processor['raw'] / processor['teach']:.3f}")
+    return " ".join(parts)
 
 
 def main() -> None:
@@ -132,39 +168,10 @@ def main() -> None:
     lines = []
     for name in arguments.teachers.split(","):
         spec = values.config.teachers[name]
-        configs.check(name, spec)
-        teacher = plan.load(name, spec, models.resolve(name, spec), arguments.task, train, 0)
-        requests = plan.requests(teacher, questions, True, ())
-        engine = job._open(teacher)
-        raw = raw_vllm if spec.engine == "vllm" else raw_transformers
-        times, used = {"raw": [], "teach": []}, {"raw": 0.0, "teach": 0.0}
-        raw(engine, requests[:2])  # compiles and warms up
-        for index in range(int(arguments.rounds)):
-            for kind in ("raw", "teach") if index % 2 == 0 else ("teach", "raw"):
-                if spec.engine == "vllm":
-                    engine.llm.reset_prefix_cache()
-                before = processor_seconds()
-                times[kind].append(
-                    raw(engine, requests)
-                    if kind == "raw"
-                    else through_teach(engine, teacher, questions)
-                )
-                used[kind] += processor_seconds() - before
-        engine.close()
-        rates = {
-            kind: [tokens / seconds for seconds, tokens in found] for kind, found in times.items()
-        }
-        ratio = statistics.median(b / a for a, b in zip(rates["raw"], rates["teach"]))
-        rows = {
-            kind: len(requests) / statistics.median(seconds for seconds, _ in found)
-            for kind, found in times.items()
-        }
-        lines.append(
-            f"{name:16} {spec.engine:13} raw {statistics.median(rates['raw']):8.1f} tokens/s {rows['raw']:7.2f} rows/s   "
-            f"teach {statistics.median(rates['teach']):8.1f} tokens/s {rows['teach']:7.2f} rows/s   ratio {ratio:.3f} "
-            f"({', '.join(f'{b / a:.3f}' for a, b in zip(rates['raw'], rates['teach']))})   "
-            f"processor time {used['raw'] / used['teach']:.3f}"
-        )
+        config.check(name, spec)
+        revision = weights.resolve_revision(name, spec)
+        teacher = plan.load_teacher(name, spec, revision, arguments.task, train, 0)
+        lines.append(measure(teacher, questions, int(arguments.rounds)))
     print("\n".join(lines))
 
 

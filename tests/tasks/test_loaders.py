@@ -1,4 +1,7 @@
-"""Each dataset's rows, in the column layout of the hub and of TFDS, become the right questions; the rest is counted."""
+"""Each dataset's rows, as the hub and TFDS lay them out, become the right questions.
+
+Rows that cannot be used are counted.
+"""
 
 import json
 import subprocess
@@ -138,7 +141,7 @@ TFDS_ROWS = {
         "id": "1",
         "question": {
             "stem": "s",
-            "choices": [{"text": t, "label": n} for t, n in zip("wxyz", "1234")],
+            "choices": [{"text": t, "label": n} for t, n in zip("wxyz", "1234", strict=True)],
         },
         "answerKey": "3",
     },
@@ -151,10 +154,13 @@ find = PathFinder.find_spec  # from here on, TensorFlow is not installed
 PathFinder.find_spec = lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
 import tensorflow_datasets as tfds
 from tinyllm_jax import tasks
-if kind != "read":  # TFDS's own builder, features and reading of the source; only the download is ours
+if kind != "read":  # TFDS's own builder, features and reading of the source; the download is ours
     builder = type(tfds.builder(tasks.TASKS[task].TFDS, data_dir=where))
-    arguments = {"obqa": dict(data_dir="", filepath=where + "/rows"), "arc": dict(filepath=where + "/rows")}[task]
-    builder._split_generators = lambda *_: [tfds.core.SplitGenerator(name="train", gen_kwargs=arguments)]
+    arguments = {"filepath": where + "/rows"}
+    if task == "obqa":
+        arguments["data_dir"] = ""
+    train = tfds.core.SplitGenerator(name="train", gen_kwargs=arguments)
+    builder._split_generators = lambda *_: [train]
 (question,) = tasks.load(task, "tfds:" + where)["train"]
 assert (question.question, question.choices, question.answer) == ("s", tuple("wxyz"), "y"), question
 """
@@ -169,7 +175,7 @@ def tfds_process(task: str, where, kind: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("task", ["obqa", "arc"])
 def test_tfds_without_tensorflow(task, tmp_path):
-    """A process that cannot import TensorFlow prepares the dataset as ArrayRecord, and another reads it."""
+    """One process that cannot import TensorFlow prepares ArrayRecord, and another reads it."""
     for kind in ("prepare", "read"):
         process = tfds_process(task, tmp_path, kind)
         assert process.returncode == 0, process.stderr
@@ -310,6 +316,7 @@ def test_bad_task_or_source(task, source, message):
 def test_import_is_light():
     code = (
         "import sys; from tinyllm_jax import tasks; tasks.MAX_INPUT['pubmedqa'] >= 512 or 1/0; "
-        "heavy = {'jax', 'numpy', 'torch', 'datasets', 'tensorflow', 'transformers'} & set(sys.modules); heavy and 1/0"
+        "heavy = {'jax', 'numpy', 'torch', 'datasets', 'tensorflow', 'transformers'}; "
+        "heavy & set(sys.modules) and 1/0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

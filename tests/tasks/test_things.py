@@ -1,4 +1,4 @@
-"""Made-up things: the stated rule holds, splits share no question, and every process makes the same ones."""
+"""Made-up things: the rule holds, splits share no question, all processes make the same ones."""
 
 import collections
 import hashlib

@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 with OpenAI's interface, that behaves as badly as a test's script says."""
+"""A real HTTP server with OpenAI's interface that behaves as badly as a test's script says."""
 
 import dataclasses
 import json
@@ -36,7 +36,10 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 def send(
     status: int, body: object, content_type: str = "application/json", **headers: str
 ) -> Reply:
-    """Any status and body: bytes as they are, else as JSON. Underscores in header names stand for hyphens."""
+    """Any status and body: bytes as they are, else as JSON.
+
+    Underscores in header names stand for hyphens.
+    """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def reply(handler):
@@ -90,7 +93,8 @@ def hang_up(handler) -> None:
 def half(handler) -> None:
     """Promises more than it sends."""
     handler.wfile.write(
-        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"choices": ['
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
+        b'{"choices": ['
     )
 
 

@@ -45,7 +45,10 @@ def never() -> bool:
 
 
 def run(server: BadServer, requests: Iterable[Request], halt=never, **changes) -> dict:
-    """The results by request key; every test also checks here that there is at most one per request."""
+    """The results by request key.
+
+    Every test also checks here that there is at most one per request.
+    """
     fields = dict(engine="openai", model="m", base_url=server.base_url, retries=3, timeout=5.0)
     engine = OpenaiEngine(teacher(**fields | changes), "t")
     try:

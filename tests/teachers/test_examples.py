@@ -1,4 +1,7 @@
-"""The hand-written in-context examples: real training questions of no other split, and rationales with no fault."""
+"""The hand-written in-context examples.
+
+They are real training questions of no other split, with rationales that have no fault.
+"""
 
 import json
 import re

@@ -8,7 +8,8 @@ import pytest
 
 from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import config, engine, job, ledger, log, plan, scripted
+from tinyllm_jax.teachers import config, engine, job, plan, scripted, totals
+from tinyllm_jax.teachers.log import Log, read_log
 
 SOURCE = "train=60,validation=8,test=8"
 QUESTIONS = tasks.load("things", SOURCE)["train"]
@@ -26,11 +27,14 @@ def teach(out, *names, source=SOURCE, **options):
 
 def rows(path):
     """The log's rows by key, without the time that each took."""
-    return {row.key: dataclasses.replace(row, seconds=0.0) for row in log.read(path)}
+    return {row.key: dataclasses.replace(row, seconds=0.0) for row in read_log(path)}
 
 
 class Flaky:
-    """The scripted engine, with some requests failing, or stating what `answer` says; it counts what it was asked."""
+    """The scripted engine, with some requests failing, or stating what `answer` says.
+
+    It keeps what it was asked.
+    """
 
     def __init__(self, fails=lambda request: False, answer=None):
         self.fails, self.answer, self.asked, self.closed = fails, answer, [], False
@@ -52,7 +56,7 @@ class Flaky:
 
 
 def run(path, flaky, questions=QUESTIONS, stop=lambda: False, **changes):
-    teacher = plan.load("shape", spec(**changes), "", "things", questions, seed=0)
+    teacher = plan.load_teacher("shape", spec(**changes), "", "things", questions, seed=0)
     return job.run(teacher, questions, path, stop, lambda teacher: flaky)
 
 
@@ -92,9 +96,9 @@ def test_another_setting_is_another_log(tmp_path, capsys):
 def test_the_setting_is_all_that_decides_the_texts(tmp_path):
     template = tmp_path / "t.txt"
     template.write_text("{question} {options} {answer} {rationale}")
-    base = plan.load("t", spec(), "r", "things", QUESTIONS, 0)
+    base = plan.load_teacher("t", spec(), "r", "things", QUESTIONS, 0)
     same = [
-        plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
+        plan.load_teacher("t", spec(**c), "r", "things", QUESTIONS, 0)
         for c in (
             {"mode": "unforced"},
             {"dtype": "float32"},
@@ -104,7 +108,7 @@ def test_the_setting_is_all_that_decides_the_texts(tmp_path):
         )
     ]
     other = [
-        plan.load("t", spec(**c), "r", "things", QUESTIONS, 0)
+        plan.load_teacher("t", spec(**c), "r", "things", QUESTIONS, 0)
         for c in (
             {"temperature": 0.5},
             {"top_p": 0.5},
@@ -115,11 +119,11 @@ def test_the_setting_is_all_that_decides_the_texts(tmp_path):
         )
     ]
     other += [
-        plan.load("t", spec(), "r2", "things", QUESTIONS, 0),
-        plan.load("t", spec(), "r", "things", QUESTIONS, 1),
+        plan.load_teacher("t", spec(), "r2", "things", QUESTIONS, 0),
+        plan.load_teacher("t", spec(), "r", "things", QUESTIONS, 1),
     ]
-    assert {teacher.setting for teacher in same} == {base.setting}
-    assert len({base.setting, *(teacher.setting for teacher in other)}) == 9
+    assert {teacher.settings_hash for teacher in same} == {base.settings_hash}
+    assert len({base.settings_hash, *(teacher.settings_hash for teacher in other)}) == 9
 
 
 def test_shards_share_the_work_and_know_of_each_other(tmp_path):
@@ -141,7 +145,7 @@ def test_shards_share_the_work_and_know_of_each_other(tmp_path):
 def test_rows_hold_the_question_and_where_the_text_came_from(tmp_path):
     result = teach(tmp_path, "material")["material"]
     questions = {question.id: question for question in QUESTIONS}
-    for row in log.read(result.log):
+    for row in read_log(result.log):
         question = questions.pop(row.question_id)
         assert row.question_key == question.key and row.text == scripted.explain(
             "material", question
@@ -161,7 +165,7 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
     bad = {question.id for question in QUESTIONS[::4]}
     first = run(path, Flaky(lambda request: request.question.id in bad))
     assert (first.written, len(first.failed), first.left) == (45, 15, 15)
-    assert sum(row.error == "timed out" and not row.text for row in log.read(path)) == 15
+    assert sum(row.error == "timed out" and not row.text for row in read_log(path)) == 15
     printed = capsys.readouterr()
     assert (
         f"failed: train {QUESTIONS[0].id}: timed out" in printed.err and "15 failed" in printed.out
@@ -170,9 +174,9 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
     again = run(path, second)
     assert (again.done_before, again.written, again.left) == (45, 15, 0) and second.closed
     assert {request.question.id for request in second.asked} == bad
-    with log.Log(path, "things", "shape") as done:
+    with Log(path, "things", "shape") as done:
         assert len(done.rows) == 60 and not done.failed
-    assert ledger.total(done.rows.values(), done.failed.values()).rows == 60
+    assert totals.add_up(done.rows.values(), done.failed.values()).rows == 60
 
 
 def test_a_job_that_only_fails_gives_up(tmp_path):
@@ -187,7 +191,7 @@ def test_unforced_samples_of_each_question(tmp_path):
     path = tmp_path / "l.tfrecord"
     first = run(path, Flaky(), mode="unforced", samples=3, temperature=1.0)
     assert first.written == 180
-    found = list(log.read(path))
+    found = list(read_log(path))
     assert not any(row.forced for row in found) and {row.sample for row in found} == {0, 1, 2}
     flaky = Flaky()
     more = run(path, flaky, mode="unforced", samples=4, temperature=1.0)
@@ -207,7 +211,7 @@ def test_forced_where_no_sample_reaches_gold(tmp_path):
     options = dict(mode="unforced-first", samples=2, temperature=1.0)
     result = run(path, Flaky(answer=answer), **options)
     assert (result.written, result.left) == (130, 0)
-    assert {row.question_id for row in log.read(path) if row.forced} == lost
+    assert {row.question_id for row in read_log(path) if row.forced} == lost
     assert run(path, Flaky(answer=answer), **options).written == 0
 
 
@@ -307,16 +311,16 @@ def test_scripted_teachers_know_things_only(tmp_path):
     question = tasks.Question(
         "1", "obqa", "train", "", "The sun is responsible for", ("a", "b"), "a"
     )
-    teacher = plan.load("shape", spec(), "", "obqa", [question], 0)
+    teacher = plan.load_teacher("shape", spec(), "", "obqa", [question], 0)
     with pytest.raises(UserError, match="not a question about a made-up thing"):
         job.run(teacher, [question], tmp_path / "l.tfrecord", lambda: False)
 
 
 def test_neither_jax_nor_torch_is_imported():
     code = (
-        "import sys; import tinyllm_jax.teachers.job, tinyllm_jax.cli; from tinyllm_jax.teachers import vllm_engine, "
-        "transformers_engine, openai_engine; "
-        "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'tensorflow_datasets', 'vllm', 'transformers', 'openai'} "
-        "& set(sys.modules); assert not heavy, heavy"
+        "import sys; import tinyllm_jax.teachers.job, tinyllm_jax.cli; "
+        "from tinyllm_jax.teachers import vllm_engine, transformers_engine, openai_engine; "
+        "heavy = {'jax', 'flax', 'torch', 'tensorflow', 'tensorflow_datasets', 'vllm', "
+        "'transformers', 'openai'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.logrow import LogRow, row_key
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import log as logs
+from tinyllm_jax.teachers.log import Log, read_log
 
 ROW = LogRow(
     "k",
@@ -38,7 +38,7 @@ ROW = LogRow(
 
 
 def write(path, count: int) -> None:
-    with logs.Log(path, "things", "shape") as log:
+    with Log(path, "things", "shape") as log:
         for i in range(count):
             log.append(dataclasses.replace(ROW, key=f"k{i}"))
 
@@ -46,8 +46,8 @@ def write(path, count: int) -> None:
 def test_rows_come_back_equal(tmp_path):
     path = tmp_path / "a" / "shape.tfrecord"
     write(path, 3)
-    assert list(logs.read(path)) == [dataclasses.replace(ROW, key=f"k{i}") for i in range(3)]
-    with logs.Log(path, "things", "shape") as log:
+    assert list(read_log(path)) == [dataclasses.replace(ROW, key=f"k{i}") for i in range(3)]
+    with Log(path, "things", "shape") as log:
         assert list(log.rows) == ["k0", "k1", "k2"] and log.cut == 0 and not log.failed
 
 
@@ -81,13 +81,13 @@ def test_key_covers_everything_that_decides_the_text():
 def test_a_failed_row_is_made_good_by_a_later_one(tmp_path):
     path = tmp_path / "shape.tfrecord"
     failed = dataclasses.replace(ROW, text="", error="timed out")
-    with logs.Log(path, "things", "shape") as log:
+    with Log(path, "things", "shape") as log:
         log.append(failed)
-    with logs.Log(path, "things", "shape") as log:
+    with Log(path, "things", "shape") as log:
         assert not log.rows and log.failed == {"k": failed}
         log.append(ROW)
         assert log.rows == {"k": ROW} and not log.failed
-    with logs.Log(path, "things", "shape") as log:
+    with Log(path, "things", "shape") as log:
         assert log.rows == {"k": ROW} and not log.failed
 
 
@@ -95,9 +95,9 @@ def test_a_log_that_is_being_written_can_be_read(tmp_path):
     path = tmp_path / "shape.tfrecord"
     write(path, 3)
     path.write_bytes(path.read_bytes()[:-3])
-    assert [row.key for row in logs.read(path, whole=False)] == ["k0", "k1"]
+    assert [row.key for row in read_log(path, whole=False)] == ["k0", "k1"]
     with pytest.raises(UserError, match="damaged file"):
-        list(logs.read(path))
+        list(read_log(path))
 
 
 def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
@@ -107,7 +107,7 @@ def test_a_tail_torn_at_any_byte_is_cut(tmp_path):
     first = len(tfrecord.frame(dataclasses.replace(ROW, key="k0").to_bytes()))
     for end in range(first + 1, len(whole), 7):
         path.write_bytes(whole[:end])
-        with logs.Log(path, "things", "shape") as log:
+        with Log(path, "things", "shape") as log:
             assert list(log.rows) == ["k0"] and log.cut == end - first
             log.append(dataclasses.replace(ROW, key="k1"))
         assert path.read_bytes() == whole
@@ -120,14 +120,14 @@ def test_damage_in_the_middle_is_refused_and_left_alone(tmp_path):
     broken[40] ^= 1
     path.write_bytes(broken)
     with pytest.raises(UserError, match="damaged file .*record 0"):
-        logs.Log(path, "things", "shape")
+        Log(path, "things", "shape")
     assert path.read_bytes() == broken
 
 
 def test_a_second_writer_is_refused(tmp_path):
     path = tmp_path / "shape.tfrecord"
     code = f"from tinyllm_jax.teachers.log import Log\nLog({str(path)!r}, 'things', 'shape')"
-    with logs.Log(path, "things", "shape"):
+    with Log(path, "things", "shape"):
         refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert refused.returncode == 1 and "is being written by another process" in refused.stderr
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -137,21 +137,21 @@ def test_a_second_writer_is_refused(tmp_path):
 def test_another_job_s_log_is_refused(tmp_path, task, teacher):
     write(tmp_path / "shape.tfrecord", 1)
     with pytest.raises(UserError, match="holds teacher 'shape' on task 'things'"):
-        logs.Log(tmp_path / "shape.tfrecord", task, teacher)
+        Log(tmp_path / "shape.tfrecord", task, teacher)
 
 
 def test_unwritable_places(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write log"):
-        logs.Log(tmp_path / "file" / "shape.tfrecord", "things", "shape")
+        Log(tmp_path / "file" / "shape.tfrecord", "things", "shape")
 
 
 def test_full_disk():
     """/dev/full takes no byte."""
-    log = logs.Log.__new__(logs.Log)
+    log = Log.__new__(Log)
     log.path, log._file, log._synced, log.rows = (
         "/dev/full",
-        open("/dev/full", "ab"),
+        open("/dev/full", "ab"),  # noqa: SIM115  the log closes it
         0.0,
         {"k0": ROW},
     )
@@ -164,7 +164,7 @@ def test_a_foreign_record_is_named(tmp_path):
     with open(path, "wb") as file:
         tfrecord.write_record(file, b'{"key": 1}')
     with pytest.raises(UserError, match="record 0: not a row of a rationale log"):
-        logs.Log(path, "things", "shape")
+        Log(path, "things", "shape")
 
 
 @pytest.mark.parametrize("change", [b'{"seed":"0"}', b'{"key":1,"x":2}', b"[]", b"\xff"])

@@ -1,4 +1,4 @@
-"""The openai engine: what it sends and reads, many requests at once, the server at the start, and the key.
+"""The openai engine: what it sends and reads, many requests, the server at the start, the key.
 
 `test_openai_failures.py` has what goes wrong on the way.
 """
@@ -18,7 +18,7 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What is sent, and what comes back.
 
 
@@ -115,7 +115,8 @@ def test_without_a_key_a_placeholder_is_sent(monkeypatch):
         (
             True,
             "max_tokens",
-            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "Unsupported parameter: 'max_tokens' is not supported. "
+            "Use 'max_completion_tokens' instead.",
         ),
         (False, "logprobs", "logprobs is not supported"),
         (True, "stop", "Unsupported parameter: 'stop'"),
@@ -151,7 +152,7 @@ def test_a_parameter_that_decides_the_text_is_never_left_out():
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Many at once.
 
 
@@ -272,7 +273,7 @@ def test_a_job_that_ends_early_leaves_no_thread():
     assert threading.active_count() <= before
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The server at the start.
 
 
@@ -359,18 +360,16 @@ except engine.UserError as error:
     assert done.stdout == line, done.stderr
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The key.
 
 
-def _everything(error: BaseException) -> str:
+def _everything(error: BaseException | None) -> str:
     """All that an exception and those behind it say."""
     said = ""
     while error is not None:
-        said, error = (
-            said + repr(error) + str(error) + "".join(traceback.format_exception(error)),
-            error.__context__,
-        )
+        said += repr(error) + str(error) + "".join(traceback.format_exception(error))
+        error = error.__context__
     return said
 
 

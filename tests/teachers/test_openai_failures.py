@@ -13,7 +13,7 @@ from tinyllm_jax.teachers import openai_reply
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Failures that pass.
 
 
@@ -120,7 +120,7 @@ def test_the_wait_that_a_server_asks_for_is_kept():
 
 
 def test_waits_are_read():
-    wait = openai_reply.asked_wait
+    wait = openai_reply.requested_wait
     soon = email.utils.formatdate(time.time() + 100, usegmt=True)
     assert 95 < wait({"retry-after": soon}, 503) <= 100
     assert wait({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 503) == 0
@@ -175,7 +175,7 @@ def test_a_rate_limit_pauses_all(first):
     assert min(later) - server.calls[0].at >= 1
 
 
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Failures that do not pass.
 
 

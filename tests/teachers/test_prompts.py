@@ -1,4 +1,7 @@
-"""Prompts are pinned to the byte, and their in-context examples follow from the seed and the question's id alone."""
+"""Prompts are pinned to the byte.
+
+Their in-context examples follow from the seed and the question's id alone.
+"""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The scripted teachers: two tell the truth by halves, and one is wrong about half of the things."""
+"""The scripted teachers: two tell half of the truth, one is wrong about half of the things."""
 
 import pytest
 

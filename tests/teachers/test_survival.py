@@ -1,4 +1,7 @@
-"""What a job survives, as real processes: kill -9 at any moment, signals, a full disk, a directory that takes no file."""
+"""What a job survives, as real processes.
+
+That is kill -9 at any moment, signals, a full disk, and a directory that takes no file.
+"""
 
 import dataclasses
 import os
@@ -15,7 +18,7 @@ import tiny
 
 from tinyllm_jax import tasks
 from tinyllm_jax.corpus import build
-from tinyllm_jax.teachers import log
+from tinyllm_jax.teachers.log import read_log
 
 TINY = Path(tiny.__file__)
 THINGS = "train=300,validation=10,test=10"
@@ -55,7 +58,7 @@ def size(out) -> int:
 
 
 def rows(path) -> list[bytes]:
-    return sorted(dataclasses.replace(row, seconds=0.0).to_bytes() for row in log.read(path))
+    return sorted(dataclasses.replace(row, seconds=0.0).to_bytes() for row in read_log(path))
 
 
 def corpus_bytes(task, source, path, out) -> dict[str, bytes]:
@@ -65,7 +68,7 @@ def corpus_bytes(task, source, path, out) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind, kills", [("shape", 12), ("causal", 3), ("t5", 3)])
 def test_kill_9_at_random_moments(small_models, kind, kills, tmp_path):
-    """The corpus is that of an uninterrupted run, byte for byte; nothing is lost and nothing is there twice."""
+    """The corpus is that of an uninterrupted run, byte for byte."""
     task, source = (
         ("things", THINGS)
         if kind == "shape"
@@ -126,9 +129,9 @@ def test_a_second_ctrl_c_ends_at_once(small_models, tmp_path):
 
 APART = """
 import os, subprocess, sys, time
-from tinyllm_jax.teachers.stopping import Apart
-before, apart = os.getpgrp(), Apart()
-with apart:
+from tinyllm_jax.teachers.process_group import EngineProcessGroup
+before, group = os.getpgrp(), EngineProcessGroup()
+with group:
     child = subprocess.Popen(["sleep", "60"])
     forked = os.fork() or time.sleep(60)
 assert os.getpgrp() == before != os.getpgid(child.pid) == os.getpgid(forked)
@@ -136,7 +139,7 @@ try:
     print(child.pid, forked, flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
-    apart.end()
+    group.end()
     print(child.poll(), flush=True)
     child.kill()
     os.kill(forked, 9)
@@ -201,7 +204,7 @@ def test_a_small_disk_loses_nothing(small_models, tmp_path):
         status, _, err = finish(start(disk, small_models["shape"], THINGS))
         assert status == 1 and "No space left on device" in err and "Traceback" not in err
         subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
-        status, out, _ = finish(start(disk, small_models["shape"], THINGS))
+        status, _, _ = finish(start(disk, small_models["shape"], THINGS))
         assert status == 0 and len(rows(the_log(disk))) == 300
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -1,4 +1,7 @@
-"""transformers teachers with tiny random weights: texts equal plain generation, and do not depend on batches or restarts."""
+"""transformers teachers with tiny random weights.
+
+Their texts equal plain generation, and do not depend on batches or restarts.
+"""
 
 import dataclasses
 
@@ -9,7 +12,8 @@ import transformers
 
 from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import job, log, models, plan
+from tinyllm_jax.teachers import job, plan, weights
+from tinyllm_jax.teachers.log import read_log
 from tinyllm_jax.teachers.transformers_engine import TransformersEngine
 
 
@@ -27,7 +31,9 @@ def prepare(model, source, **changes):
     """(engine, its planned requests)."""
     spec = tiny.spec(model, source, **changes)
     train = tasks.load("custom", source)["train"]
-    teacher = plan.load("tiny", spec, models.resolve("tiny", spec), "custom", train, 0)
+    teacher = plan.load_teacher(
+        "tiny", spec, weights.resolve_revision("tiny", spec), "custom", train, 0
+    )
     forced = teacher.spec.mode == "forced"
     return TransformersEngine(spec, "tiny", teacher.revision), plan.requests(
         teacher, train, forced, ()
@@ -44,7 +50,7 @@ def test_greedy_texts_equal_plain_generation_one_by_one(model, source):
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     auto = (
         transformers.AutoModelForSeq2SeqLM
-        if engine.reads_apart
+        if engine.has_encoder
         else transformers.AutoModelForCausalLM
     )
     plain = auto.from_pretrained(model).eval()
@@ -53,7 +59,7 @@ def test_greedy_texts_equal_plain_generation_one_by_one(model, source):
         read = tokenizer(request.prompt.text, return_tensors="pt")
         with torch.inference_mode():
             wrote = plain.generate(**read, max_new_tokens=12, do_sample=False)[
-                0, 1 if engine.reads_apart else read.input_ids.shape[1] :
+                0, 1 if engine.has_encoder else read.input_ids.shape[1] :
             ]
         result = found[request.question.id, 0]
         assert result.text == tokenizer.decode(wrote, skip_special_tokens=True)
@@ -67,8 +73,8 @@ def test_mean_logprob_is_the_model_s(model, source):
     ids = engine.tokenizer(requests[1].prompt.text, return_tensors="pt").input_ids
     with torch.inference_mode():
         out = engine.model.generate(ids, max_new_tokens=12)
-        start = 1 if engine.reads_apart else ids.shape[1]
-        if engine.reads_apart:
+        start = 1 if engine.has_encoder else ids.shape[1]
+        if engine.has_encoder:
             logits = engine.model(input_ids=ids, decoder_input_ids=out[:, :-1]).logits
         else:
             logits = engine.model(out[:, :-1]).logits[:, start - 1 :]
@@ -119,7 +125,7 @@ def test_a_context_is_cut_to_the_window_and_the_question_never(model, source):
         max(len(engine.tokenizer(request.prompt.cut(0).text)["input_ids"]) for request in requests)
         + 2
     )
-    engine, requests = prepare(model, source, window=limit + (0 if engine.reads_apart else 12))
+    engine, requests = prepare(model, source, window=limit + (0 if engine.has_encoder else 12))
     found = texts(engine, requests)
     assert any(result.context_cut for result in found.values())
     for request in requests:
@@ -165,7 +171,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(model, source, capsys, monke
 def test_the_chat_template_is_an_option(model, source):
     engine, requests = prepare(model, source, chat=True)
     plain, _ = prepare(model, source)
-    read, bare = engine._read(requests[0]), plain._read(requests[0])
+    read, bare = engine._tokenize(requests[0]), plain._tokenize(requests[0])
     assert (
         engine.tokenizer.decode(read.ids).replace("</s>", "")
         == f"<user>{requests[0].prompt.text}<assistant>"
@@ -183,13 +189,13 @@ def test_stop_ends_after_the_batch(model, source):
 def test_unforced_first_through_the_job(model, source, tmp_path):
     spec = tiny.spec(model, source, mode="unforced-first")
     done = job.teach("custom", source, {"tiny": spec}, tmp_path)["tiny"]
-    rows = list(log.read(done.log))
+    rows = list(read_log(done.log))
     assert (
         done.left == 0
         and sum(not row.forced for row in rows) == 24
         and sum(row.forced for row in rows) > 20
     )
-    assert {row.revision for row in rows} == {models.fingerprint(model)} and rows[0].model == str(
+    assert {row.revision for row in rows} == {weights.fingerprint(model)} and rows[0].model == str(
         model
     )
 
@@ -198,11 +204,11 @@ def test_a_moved_directory_is_the_same_teacher_and_other_weights_are_not(model, 
     import shutil
 
     moved = shutil.copytree(model, tmp_path / "moved")
-    assert models.fingerprint(moved) == models.fingerprint(model)
-    weights = bytearray((moved / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (moved / "model.safetensors").write_bytes(weights)
-    assert models.fingerprint(moved) != models.fingerprint(model)
+    assert weights.fingerprint(moved) == weights.fingerprint(model)
+    content = bytearray((moved / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (moved / "model.safetensors").write_bytes(content)
+    assert weights.fingerprint(moved) != weights.fingerprint(model)
 
 
 def test_weights_that_cannot_be_read(model, source, tmp_path):

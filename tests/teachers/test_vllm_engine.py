@@ -1,4 +1,7 @@
-"""vLLM and Ray with a tiny random model: the same greedy texts as transformers, and what the job asks of every engine."""
+"""vLLM and Ray with a tiny random model.
+
+They write the same greedy texts as transformers, and do what the job asks of every engine.
+"""
 
 import dataclasses
 import importlib.util
@@ -13,7 +16,8 @@ import pytest
 import tiny
 
 from tinyllm_jax import tasks
-from tinyllm_jax.teachers import job, log, models, plan
+from tinyllm_jax.teachers import job, plan, weights
+from tinyllm_jax.teachers.log import read_log
 
 if not importlib.util.find_spec("vllm"):
     pytest.skip("vLLM is not installed (launch/teachers.sh installs it)", allow_module_level=True)
@@ -40,10 +44,10 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(model, source):
     spec = tiny.spec(model, source, engine="vllm", **CPU)
-    return plan.load(
+    return plan.load_teacher(
         "tiny",
         spec,
-        models.resolve("tiny", spec),
+        weights.resolve_revision("tiny", spec),
         "custom",
         tasks.load("custom", source)["train"],
         0,
@@ -65,7 +69,7 @@ def expected(model, source, tmp_path_factory):
     done = job.teach(
         "custom", source, {"tiny": tiny.spec(model, source)}, tmp_path_factory.mktemp("expected")
     )
-    return {row.question_id: row for row in log.read(done["tiny"].log)}
+    return {row.question_id: row for row in read_log(done["tiny"].log)}
 
 
 def requests(teacher):
@@ -112,7 +116,7 @@ def test_logged_requests_are_left_out(engine, teacher, expected):
 def test_stop_finishes_what_is_in_flight(engine, teacher):
     results = []
     for result in engine.generate(requests(teacher), lambda: bool(results)):
-        results.append(result)
+        results.append(result)  # noqa: PERF402  `stop` looks at them while they come
     assert 0 < len(results) < 24
     assert (
         len(list(engine.generate(requests(teacher), lambda: False))) == 24
@@ -137,8 +141,9 @@ import sys, tiny, pathlib
 from tinyllm_jax.teachers import job
 if __name__ == "__main__":
     out, model, source = sys.argv[1:]
-    spec = tiny.spec(pathlib.Path(model), source, engine="vllm", max_tokens=300, window=512, shots=0, dtype="float32",
-                     engine_args=dict(enforce_eager=True, max_num_seqs=2, gpu_memory_utilization=0.2))
+    engine_args = dict(enforce_eager=True, max_num_seqs=2, gpu_memory_utilization=0.2)
+    spec = tiny.spec(pathlib.Path(model), source, engine="vllm", max_tokens=300, window=512,
+                     shots=0, dtype="float32", engine_args=engine_args)
     sys.exit(3 if job.teach("custom", source, {"tiny": spec}, out)["tiny"].stopped else 0)
 """
 
@@ -174,7 +179,7 @@ def test_ctrl_c_at_a_terminal_finishes_what_is_in_flight(model, source, tmp_path
         and "what is in flight is finished first" in err
         and " left (" in out
     )
-    assert 2 <= len(list(log.read(*tmp_path.glob("out/*")))) < 24
+    assert 2 <= len(list(read_log(*tmp_path.glob("out/*")))) < 24
 
 
 def test_kill_9_leaves_no_process(model, source, tmp_path):
@@ -190,7 +195,7 @@ def test_kill_9_leaves_no_process(model, source, tmp_path):
 def test_ray(model, source, expected, tmp_path):
     spec = tiny.spec(model, source, engine="ray", **CPU)
     done = job.teach("custom", source, {"tiny": spec}, tmp_path, limit=6)["tiny"]
-    rows = list(log.read(done.log))
+    rows = list(read_log(done.log))
     assert done.left == 0 and len(rows) == 6
     for row in rows:
         other = expected[row.question_id]

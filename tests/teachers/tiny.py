@@ -1,22 +1,28 @@
-"""Tiny teachers with random weights and real tokenizers, and questions for them; also run as a process by the tests.
+"""Tiny teachers with random weights and real tokenizers, and questions for them.
 
-python tiny.py OUT MODEL SOURCE DELAY     a job of the teacher `tiny`, DELAY seconds slower a row;
-MODEL: a directory or steps
+Also run as a process by the tests, for a job of the teacher `tiny`, DELAY seconds slower a row:
+
+    python tiny.py OUT MODEL SOURCE DELAY
+
+MODEL is a directory, or "shape" for the scripted teacher.
 """
 
 import json
 import pathlib
 import sys
 import time
+import unittest.mock
 
 TEXT = [
-    "Question: Options: Answer: Rationale: Let's think step by step. So the answer is (a) (b). Context:",
-    "Why is thing number 0 1 2 3 4 5 6 7 8 9 red? Because it is made of iron, and iron rusts in the rain.",
+    "Question: Options: Answer: Rationale: Let's think step by step. "
+    "So the answer is (a) (b). Context:",
+    "Why is thing number 0 1 2 3 4 5 6 7 8 9 red? "
+    "Because it is made of iron, and iron rusts in the rain.",
 ]
 
 
 def questions(directory: pathlib.Path, count: int = 24) -> str:
-    """Writes questions of different lengths, and two examples, to `directory`; returns their source."""
+    """Writes questions of different lengths, and examples, to `directory`; returns their source."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
         {
@@ -75,6 +81,7 @@ def make(directory: pathlib.Path, kind: str) -> pathlib.Path:
 
     tokenizer = _tokenizer(directory, eos=kind == "t5")
     torch.manual_seed(0)
+    model: transformers.PreTrainedModel
     if kind == "t5":
         model = transformers.T5ForConditionalGeneration(
             transformers.T5Config(
@@ -84,13 +91,12 @@ def make(directory: pathlib.Path, kind: str) -> pathlib.Path:
                 d_ff=64,
                 num_layers=2,
                 num_heads=4,
-                decoder_start_token_id=0,
                 feed_forward_proj="gated-gelu",
+                decoder_start_token_id=0,  # type: ignore[call-arg]  # every config takes it
             )
         )
-        with (
-            torch.no_grad()
-        ):  # so that the layers outweigh the tied embedding, which would only repeat the last token
+        # So that the layers outweigh the tied embedding, which would only repeat the last token.
+        with torch.no_grad():
             for name, weight in model.named_parameters():
                 weight.mul_(20 if name.endswith(("wo.weight", "o.weight")) else 1)
     else:
@@ -127,20 +133,19 @@ def spec(model: pathlib.Path, source: str, **changes):
 
 def main(out: str, model: str, source: str, delay: str) -> int:
     """Runs the job; the exit status of `tinyllm teach`."""
-    from tinyllm_jax.teachers import config, job, log
+    from tinyllm_jax.teachers import config, job
 
-    append = log.Log.append
+    class SlowLog(job.Log):
+        def append(self, row):
+            time.sleep(float(delay))
+            super().append(row)
 
-    def slow_append(self, row):
-        time.sleep(float(delay))
-        append(self, row)
-
-    log.Log.append = slow_append
     if model == "shape":
         task, teacher = "things", config.scripted()["shape"]
     else:
         task, teacher = "custom", spec(pathlib.Path(model), source)
-    return 3 if job.teach(task, source, {"tiny": teacher}, out)["tiny"].stopped else 0
+    with unittest.mock.patch.object(job, "Log", SlowLog):
+        return 3 if job.teach(task, source, {"tiny": teacher}, out)["tiny"].stopped else 0
 
 
 if __name__ == "__main__":

@@ -6,21 +6,6 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import config as run_config
 
 
-def test_parse_arg_fills_in_over_the_defaults():
-    assert run_config.parse_arg(
-        "task=arc,student=base", task="obqa", student="small", seed="0"
-    ).to_dict() == {"task": "arc", "student": "base", "seed": "0"}
-    assert run_config.parse_arg(None, task="obqa").task == "obqa"
-
-
-@pytest.mark.parametrize(
-    "arg, words", [("taks=arc", "did you mean 'task'"), ("task", "has no value")]
-)
-def test_parse_arg_refuses(arg, words):
-    with pytest.raises(UserError, match=words):
-        run_config.parse_arg(arg, task="obqa")
-
-
 def test_teacher_weights():
     assert run_config.teacher_weights("a:0.5+b").to_dict() == {"a": 0.5, "b": 1.0}
     assert run_config.teacher_weights("all").to_dict() == {}

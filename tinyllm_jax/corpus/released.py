@@ -32,7 +32,7 @@ from tinyllm_jax.corpus import policy, quality, statistics, store
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError, unknown
-from tinyllm_jax.tasks import released as questions
+from tinyllm_jax.tasks import released_questions as questions
 from tinyllm_jax.tasks.question import Question
 
 T5, LLAMA = "flan-t5-xl", "llama-2-7b-chat"

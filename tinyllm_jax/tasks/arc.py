@@ -1,11 +1,12 @@
-"""ARC-Challenge: grade-school science questions, mostly with four choices (Clark et al. 2018, arXiv 1803.05457).
+"""ARC-Challenge: grade-school science questions, mostly with four choices.
 
-A row on the hub; some rows label their choices 1 to 4, a few have three choices or five:
+Clark et al. 2018, arXiv 1803.05457. A row on the hub; some rows label their choices 1 to 4, and a
+few have three choices or five:
 
     {"id": "Mercury_SC_415702",
-     "question": "George wants to warm his hands quickly by rubbing them. Which skin surface will
-     produce …?", "choices": {"text": ["dry palms", "wet palms", "palms covered with oil", "palms
-     covered with lotion"],
+     "question": "George wants to warm his hands quickly by rubbing them. Which skin surface …?",
+     "choices": {"text": ["dry palms", "wet palms", "palms covered with oil",
+                          "palms covered with lotion"],
                  "label": ["A", "B", "C", "D"]},
      "answerKey": "A"}
 

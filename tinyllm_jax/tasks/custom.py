@@ -13,9 +13,12 @@ task's questions can be read from such files too.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinyllm_jax.errors import UserError, unknown
+from tinyllm_jax.tasks import files
 from tinyllm_jax.tasks.question import SPLITS, Question, problem
 
 OTHER_SOURCE = "give your file as jsonl:PATH"
@@ -29,31 +32,20 @@ def read(path: str, task: str = "custom") -> dict[str, list[Question]]:
     Raises:
       UserError: nothing to read there, or a bad row; the message names the file and the line.
     """
-    root = Path(path).expanduser()
-    files = {"train": root}
-    if root.is_dir():
-        files = {
-            split: root / f"{split}.jsonl" for split in SPLITS if (root / f"{split}.jsonl").exists()
-        }
-    if not files:
-        raise UserError(f"{root} has none of train.jsonl, validation.jsonl, test.jsonl")
-    found: dict[tuple[str, str], Question] = {}
-    for split, file in files.items():
+    splits: dict[str, dict[str, Question]] = {split: {} for split in SPLITS}  # questions by id
+    for split, file in files.split_files(path, ".jsonl").items():
         for place, row in _rows(file):
             question = _question(place, row, task, split)
-            if (question.split, question.id) in found:
+            same_split = splits[question.split]
+            if question.id in same_split:
                 raise UserError(
                     f"{place}: id '{question.id}' is already used in split {question.split}"
                 )
-            found[question.split, question.id] = question
-    splits = {
-        split: [question for question in found.values() if question.split == split]
-        for split in SPLITS
-    }
-    return {split: questions for split, questions in splits.items() if questions}
+            same_split[question.id] = question
+    return {split: list(questions.values()) for split, questions in splits.items() if questions}
 
 
-def _rows(file: Path):
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """("FILE, line N", the row) for each line that is not blank."""
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
@@ -68,20 +60,28 @@ def _rows(file: Path):
                 raise UserError(f"{place}: not a JSON object: {error}") from None
 
 
-def _question(place: str, row: dict, task: str, split: str) -> Question:
-    extra = [field for field in row if field not in FIELDS]
-    if extra:
-        raise UserError(f"{place}: {unknown('field', extra[0], FIELDS)}")
-    missing = [field for field in ("question", "choices", "answer") if field not in row]
-    if missing or not isinstance(row["choices"], list):
-        raise UserError(
-            f"{place}: "
-            + (f"no field {', '.join(missing)}" if missing else "choices is not a list")
-        )
-    row = {"context": "", "split": split, **row, "choices": tuple(row["choices"]), "task": task}
-    if row["split"] not in SPLITS:
-        raise UserError(f"{place}: {unknown('split', str(row['split']), SPLITS)}")
-    question = Question(**row)
+def _question(place: str, row: dict[str, Any], task: str, split: str) -> Question:
+    """The question in a row; `split` is that of a row that names none."""
+    for field in row:
+        if field not in FIELDS:
+            raise UserError(f"{place}: {unknown('field', field, FIELDS)}")
+    absent = files.absent_fields(row, ("question", "choices", "answer"))
+    if absent:
+        raise UserError(f"{place}: {absent}")
+    if not isinstance(row["choices"], list):
+        raise UserError(f"{place}: choices is not a list")
+    split = row.get("split", split)
+    if split not in SPLITS:
+        raise UserError(f"{place}: {unknown('split', str(split), SPLITS)}")
+    question = Question(
+        id=row["id"],
+        task=task,
+        split=split,
+        context=row.get("context", ""),
+        question=row["question"],
+        choices=tuple(row["choices"]),
+        answer=row["answer"],
+    )
     wrong = problem(question)
     if wrong:
         raise UserError(f"{place}: {wrong}")

@@ -1,6 +1,6 @@
-"""OpenBookQA: elementary science questions with four choices (Mihaylov et al. 2018, arXiv 1809.02789).
+"""OpenBookQA: elementary science questions with four choices.
 
-A row on the hub:
+Mihaylov et al. 2018, arXiv 1809.02789. A row on the hub:
 
     {"id": "7-980", "question_stem": "The sun is responsible for",
      "choices": {"text": ["puppies learning new tricks", "children growing up and getting old",

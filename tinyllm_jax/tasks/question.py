@@ -5,6 +5,7 @@ import hashlib
 import json
 
 SPLITS = ("train", "validation", "test")
+SEPARATOR = " \n "  # stands between the parts of a context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,16 @@ class Question:
     def gold(self) -> int:
         """The index of the gold answer in `choices`."""
         return self.choices.index(self.answer)
+
+    @staticmethod
+    def letter(index: int) -> str:
+        """The letter by which the choice of an index is shown and named: "a" for 0, "b" for 1."""
+        return chr(ord("a") + index)
+
+    @property
+    def lettered(self) -> tuple[str, ...]:
+        """The choices as they are shown, each with its letter: "(a) iron nails"."""
+        return tuple(f"({self.letter(index)}) {text}" for index, text in enumerate(self.choices))
 
     @property
     def key(self) -> str:

@@ -20,15 +20,21 @@ Rows = Iterable[tuple[str, dict[str, Any]]]
 def hub_rows(
     name: str, config: str | None, revision: str | None, other: str = ""
 ) -> Iterator[tuple[str, dict]]:
-    """(split, row) of a dataset on the Hugging Face hub, or of a local copy of its files.
+    """Yields (split, row) of a dataset on the Hugging Face hub, or of a local copy of its files.
 
     Args:
-      name, config, revision: the dataset on the hub.
+      name: the dataset's name on the hub.
+      config: the name of its configuration there; None where it has one alone.
+      revision: the revision to read; None for the newest.
       other: another hub name, or a local directory of parquet or JSON files named after their
         splits (with one sub-directory per config, as in a clone, or without).
+
+    Raises:
+      UserError: there is no such directory, or the dataset cannot be loaded.
     """
     import datasets
 
+    arguments: dict[str, str | None]
     local = Path(other).expanduser()
     if other and local.is_dir():
         inside = local / config if config and (local / config).is_dir() else local
@@ -39,9 +45,8 @@ def hub_rows(
         arguments = {"path": other or name, "name": config, "revision": None if other else revision}
     try:
         splits = datasets.load_dataset(**arguments)
-    except (
-        Exception
-    ) as error:  # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions
+    except Exception as error:
+        # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions.
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(
             f"cannot load dataset {arguments['path']}: {reason}; a local copy can be read with "
@@ -53,11 +58,18 @@ def hub_rows(
 
 
 def tfds_rows(name: str, data_dir: str = "") -> Iterator[tuple[str, dict]]:
-    """(split, row) of a TFDS dataset, prepared in `data_dir` (TFDS's default directory when "").
+    """Yields (split, row) of a TFDS dataset.
 
     Data that is not there yet is downloaded and stored as ArrayRecord, which needs no TensorFlow;
     data that was prepared as TFRecord needs it. Values are Python's: bytes become str, class labels
     stay numbers.
+
+    Args:
+      name: the dataset's name, and its configuration's where it has several.
+      data_dir: where TFDS prepares it; "" is TFDS's default directory.
+
+    Raises:
+      UserError: a package is missing, or the dataset cannot be loaded.
     """
     import tensorflow_datasets as tfds
 
@@ -89,7 +101,7 @@ def _tfds_split(builder, split: str) -> Iterable[dict]:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy's values as Python's, bytes as str, in nested dicts and arrays."""
+    """A value with NumPy's values as Python's and bytes as str, in nested dicts and arrays."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, bytes):
@@ -102,7 +114,7 @@ def _plain(value: Any) -> Any:
 def questions(
     task: str, rows: Rows, convert: Callable[[dict], dict]
 ) -> tuple[dict[str, list[Question]], list[str]]:
-    """The questions by split, and a line per split and reason for the rows that were left out.
+    """Turns the rows of a published dataset into questions, and leaves out those that it cannot.
 
     Args:
       task: the task's name.
@@ -111,58 +123,80 @@ def questions(
         them. An answer of None means that the label is not public; the id is the row's number where
         the dataset has no ids.
 
+    Returns:
+      The questions by split; and one note per split and reason that says how many rows were left
+      out, with the first of them.
+
     Raises:
       UserError: no row at all could be used; the message holds the first row's problem.
     """
-    splits, left_out, first = collections.defaultdict(dict), collections.Counter(), {}
-    seen = collections.Counter()
+    good: dict[str, dict[str, Question]] = {split: {} for split in SPLITS}  # by split and id
+    row_count: collections.Counter[str] = collections.Counter()
+    left_out: collections.Counter[tuple[str, str]] = collections.Counter()  # by split and reason
+    first: dict[tuple[str, str], str] = {}  # the first row left out, by split and reason
     for split, row in rows:
-        index, seen[split] = seen[split], seen[split] + 1
-        question, wrong = _convert(task, split, index, row, convert)
-        if question and question.id in splits[split]:
-            wrong = ("id used twice", question.id)
-        if wrong:
-            left_out[split, wrong[0]] += 1
-            first.setdefault((split, wrong[0]), f"row {index}: {wrong[1]}")
-        else:
-            splits[split][question.id] = question
+        index = row_count[split]
+        row_count[split] += 1
+        try:
+            question = _convert(task, split, index, row, convert)
+            if question.id in good[split]:
+                raise _LeftOut("id used twice", question.id)
+            good[split][question.id] = question
+        except _LeftOut as wrong:
+            left_out[split, wrong.reason] += 1
+            first.setdefault((split, wrong.reason), f"row {index}: {wrong.detail}")
     notes = [
-        f"{split}: {count} of {seen[split]} rows left out: {reason} (first: {first[split, reason]})"
+        f"{split}: {count} of {row_count[split]} rows left out: {reason} "
+        f"(first: {first[split, reason]})"
         for (split, reason), count in left_out.items()
     ]
-    good = {split: list(splits[split].values()) for split in SPLITS if splits.get(split)}
-    if not good:
+    splits = {split: list(questions.values()) for split, questions in good.items() if questions}
+    if not splits:
         raise UserError(
             f"{task}: no usable row in the source; {notes[0] if notes else 'it is empty'}"
         )
-    return good, notes
+    return splits, notes
+
+
+class _LeftOut(Exception):
+    """A row cannot be used: the reason, by which rows are counted, and what it is in this row."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
 
 
 def _convert(
-    task: str, split: str, index: int, row: dict, convert
-) -> tuple[Question | None, tuple[str, str] | None]:
-    """(the question or None, (reason, detail) or None)."""
+    task: str, split: str, index: int, row: dict, convert: Callable[[dict], dict]
+) -> Question:
+    """The question in a row; raises `_LeftOut` where there is none that can be used."""
     if split not in SPLITS:
-        return None, ("a split that is not used", split)
+        raise _LeftOut("a split that is not used", split)
     try:
         fields = {"id": str(index), "context": "", **convert(row)}
     except KeyError as error:
-        return None, ("malformed", f"no field {error}; its fields are {', '.join(map(str, row))}")
+        names = ", ".join(map(str, row))
+        raise _LeftOut("malformed", f"no field {error}; its fields are {names}") from None
     except (IndexError, TypeError, ValueError, AttributeError) as error:
-        return None, ("malformed", str(error))
+        raise _LeftOut("malformed", str(error)) from None
     if fields["answer"] is None:
-        return None, ("no public label", fields["id"])
+        raise _LeftOut("no public label", fields["id"])
     question = Question(task=task, split=split, **{**fields, "choices": tuple(fields["choices"])})
     wrong = problem(question)
-    return (None, ("malformed", wrong)) if wrong else (question, None)
+    if wrong:
+        raise _LeftOut("malformed", wrong)
+    return question
 
 
-def say(task: str, notes: Iterable[str]) -> None:
+def print_notes(task: str, notes: Iterable[str]) -> None:
     """Prints what was left out, so that no row is lost in silence."""
     for note in notes:
         print(f"{task}: {note}", file=sys.stderr)
 
 
 def choice_of(key: str, labels: list[str], texts: list[str]) -> str | None:
-    """The text of the choice labelled `key`; None for an empty key, which is how a hidden label is published."""
+    """The text of the choice labelled `key`.
+
+    None for an empty key, which is how a label that is not public is published.
+    """
     return texts[labels.index(key)] if key else None

@@ -1,4 +1,4 @@
-"""What an engine is: a teacher's model at work, which turns requests into results, in any order."""
+"""What an engine is: a teacher's model at work. It turns requests into results, in any order."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +15,14 @@ class Request:
     Attributes:
       key: the identity of the log row that the result will be (`corpus.logrow.row_key`).
       question: the question to explain.
-      prompt: what the teacher reads; of its parts only `context` may be cut.
+      prompt: what the teacher reads; only its `context` may be cut.
       forced: whether the prompt shows the gold answer.
       sample: which of the question's samples this is, from 0.
       seed: the seed of its own sampling, derived from `key`: it depends on neither shards nor
         restarts.
-      logged: its result is in the log already. An engine whose texts could depend on what is
-        computed beside them uses these to form the same batches after a restart; any other engine
-        leaves them out. No result is needed for them.
+      logged: whether its result is in the log already, so that none is needed. An engine whose
+        texts could depend on the other requests of a batch forms its batches with these too, so
+        that they are the same after a restart; any other engine leaves them out.
     """
 
     key: str
@@ -42,7 +42,8 @@ class Result:
       request: the request.
       text: the rationale, without the stop string that ended it.
       finish_reason: "stop", "length" or "unknown".
-      prompt_tokens, tokens: tokens read and written (-1 when the engine counts none).
+      prompt_tokens: tokens read (-1 when the engine counts none).
+      tokens: tokens written (likewise).
       mean_logprob: the mean log-probability of the tokens written; None when the engine gives none.
       context_cut: words cut off the context.
       error: why there is no rationale, in one line; "" when there is one.
@@ -58,14 +59,15 @@ class Result:
     error: str = ""
 
 
-LINE = 200  # characters quoted from a library or server
+LINE_LENGTH = 200  # characters quoted from a library or server
 
 
-def one_line(said: object) -> str:
-    """What a library or server says, as one short printable line."""
-    text = "".join(c if c.isprintable() else " " for c in str(said) or type(said).__name__)
+def one_line(message: object) -> str:
+    """A library's or server's message as one short printable line; an empty one as its type."""
+    text = str(message) or type(message).__name__
+    text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split())
-    return text if len(text) <= LINE else text[: LINE - 1] + "…"
+    return text if len(text) <= LINE_LENGTH else text[: LINE_LENGTH - 1] + "…"
 
 
 class Engine(Protocol):

@@ -1,38 +1,36 @@
-"""The resumable job: every question through every teacher, and each rationale into the log as it is finished.
+"""The resumable job: every question through every teacher, each rationale into the log at once.
 
 A job's state is its logs. It looks up which rows they hold, asks for the others, and may be stopped
 and started again at any moment; a finished job started again does nothing. A teacher's log is named
-after it and the hash of its setting (`plan.Teacher.setting`), so that a changed model, prompt or
-sampling begins another log and never mixes with the old one.
+after the teacher and the hash of its settings (`plan.Teacher.settings_hash`), so that a changed
+model, prompt or sampling begins another log and never mixes with the old one.
 """
 
+import collections
 import dataclasses
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus import choose
 from tinyllm_jax.corpus.logrow import LogRow
+from tinyllm_jax.corpus.logs import Slot, slot_of
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config as configs
-from tinyllm_jax.teachers import ledger, models, plan
+from tinyllm_jax.teachers import config, plan, totals, weights
 from tinyllm_jax.teachers.engine import Engine, Request
-from tinyllm_jax.teachers.log import Log, read
+from tinyllm_jax.teachers.log import Log, read_log
 from tinyllm_jax.teachers.plan import Teacher
-from tinyllm_jax.teachers.stopping import Stopping
+from tinyllm_jax.teachers.signals import StopOnSignal
 
-STAGES = {
-    "forced": (True,),
-    "unforced": (False,),
-    "unforced-first": (False, True),
-}  # by mode: whether each is forced
+# By mode the passes over the questions that it takes: for each, whether it is forced.
+PASSES = {"forced": (True,), "unforced": (False,), "unforced-first": (False, True)}
 LISTED = 20  # failures printed; the log has them all
 HOPELESS = 100  # failures in a row, with nothing written, after which a job gives up
 
@@ -70,58 +68,75 @@ def teach(
     shard: tuple[int, int] = (0, 1),
     limit: int = 0,
 ) -> dict[str, JobResult]:
-    """Has each teacher write rationales of the questions of `splits` into `out/TEACHER-SETTING.tfrecord`.
+    """Has each teacher write rationales into a log of its own, `out/TEACHER-HASH.tfrecord`.
 
     The teachers work one after the other; each one's counts are printed. SIGTERM or Ctrl-C lets
     what is in flight finish.
 
     Args:
-      task, source: as for `tasks.load`.
-      teachers: by name, their fields (`config.teacher`).
+      task: the task's name, as for `tasks.load`.
+      source: where its questions come from, as for `tasks.load`.
+      teachers: the teachers' fields (`config.teacher`) by name.
       out: the directory of the logs, one task's only.
-      splits: whose questions are explained; the in-context examples always come from train.
+      splits: the splits whose questions are explained; the in-context examples always come from
+        train.
       seed: draws the in-context examples and seeds the sampling.
       shard: (i, n): only every n-th question from the i-th on, into a log of its own.
       limit: only the first so many questions of each split; 0: all.
+
+    Returns:
+      What became of each teacher's part; a teacher that a signal kept from its turn is absent.
 
     Raises:
       UserError: bad input, before anything is written; a log or an engine that fails, with all
         finished rows safe.
     """
     for name, spec in teachers.items():
-        configs.check(name, spec)
+        config.check(name, spec)
     if not 0 <= shard[0] < shard[1]:
         raise UserError(
             f"there is no shard {shard[0]}/{shard[1]}; {shard[1]} shards are 0/{shard[1]} to "
             f"{shard[1] - 1}/{shard[1]}"
         )
     questions = tasks.load(task, source)
-    missing = [split for split in (*splits, "train") if split not in questions]
-    if missing:
-        raise UserError(
-            f"task '{task}': the source has no split '{missing[0]}' (it has {', '.join(questions)})"
-        )
-    wanted = [question for split in splits for question in questions[split][: limit or None]][
-        shard[0] :: shard[1]
-    ]
-    revisions = {name: models.resolve(name, spec) for name, spec in teachers.items()}
-    plans = [
-        plan.load(name, spec, revisions[name], task, questions["train"], seed)
+    wanted = _wanted(task, questions, splits, shard, limit)
+    # All models are looked up before anything is loaded, so that a misspelt one ends the job now.
+    revisions = {name: weights.resolve_revision(name, spec) for name, spec in teachers.items()}
+    prepared = [
+        plan.load_teacher(name, spec, revisions[name], task, questions["train"], seed)
         for name, spec in teachers.items()
     ]
     done: dict[str, JobResult] = {}
-    with Stopping() as stop:
-        for teacher in plans:
+    with StopOnSignal() as stop:
+        for teacher in prepared:
             done[teacher.name] = run(teacher, wanted, log_path(Path(out), teacher, shard), stop)
             if stop():
                 break
     return done
 
 
+def _wanted(
+    task: str,
+    questions: Mapping[str, Sequence[Question]],
+    splits: Sequence[str],
+    shard: tuple[int, int],
+    limit: int,
+) -> list[Question]:
+    """The questions that a job is to explain; the arguments are those of `teach`."""
+    for split in (*splits, "train"):
+        if split not in questions:
+            raise UserError(
+                f"task '{task}': the source has no split '{split}' (it has {', '.join(questions)})"
+            )
+    index, count = shard
+    wanted = [question for split in splits for question in questions[split][: limit or None]]
+    return wanted[index::count]
+
+
 def log_path(out: Path, teacher: Teacher, shard: tuple[int, int] = (0, 1)) -> Path:
-    """The log of a teacher's setting, or of a shard of it."""
+    """The path of a teacher's log, or of its log of one shard."""
     part = f".{shard[0]}-of-{shard[1]}" if shard[1] > 1 else ""
-    return out / f"{teacher.name}-{teacher.setting}{part}.tfrecord"
+    return out / f"{teacher.name}-{teacher.settings_hash}{part}.tfrecord"
 
 
 def run(
@@ -135,46 +150,50 @@ def run(
 
     Args:
       teacher: the teacher.
-      questions: of one task, at least one.
+      questions: questions of one task, at least one.
       path: the log.
-      stop: whether to end early.
+      stop: says whether to end early.
       open_engine: opens the engine, when there is something to do; None: the one that the teacher's
         fields name.
+
+    Raises:
+      UserError: the log cannot be opened or written, or the engine fails.
     """
-    task = questions[0].task
-    with Log(path, task, teacher.name) as log:
+    engine: Engine | None = None
+    failed: list[str] = []
+    done_before = written = left = 0
+    with Log(path, questions[0].task, teacher.name) as log:
         if log.cut:
-            _say(teacher, f"cut {log.cut} bytes of an interrupted append off {path}")
-        elsewhere = _other_logs(teacher, path)
-        engine, before, written, failed, left = None, 0, 0, [], 0
+            _warn(teacher, f"cut {log.cut} bytes of an interrupted append off {path}")
+        elsewhere = _rows_of_other_shards(teacher, path)
         try:
-            for forced in STAGES[teacher.spec.mode]:
+            for forced in PASSES[teacher.spec.mode]:
                 chosen = questions
                 if forced and teacher.spec.mode == "unforced-first":
-                    chosen = _not_reached(
-                        teacher, questions, [*log.rows.values(), *elsewhere.values()]
-                    )
-                planned = plan.requests(teacher, chosen, forced, log.rows.keys() | elsewhere.keys())
-                todo = sum(not request.logged for request in planned)
-                before += len(planned) - todo
-                if todo and not stop():
-                    engine = engine or (open_engine or _open)(teacher)
+                    rows = [*log.rows.values(), *elsewhere.values()]
+                    chosen = _never_answered_right(teacher, questions, rows)
+                logged = log.rows.keys() | elsewhere.keys()
+                planned = plan.requests(teacher, chosen, forced, logged)
+                missing_before = sum(not request.logged for request in planned)
+                if missing_before and not stop():
+                    if engine is None:
+                        engine = (open_engine or _open_engine)(teacher)
                     failed += _write(teacher, engine, planned, log, stop)
-                good = sum(
-                    request.key in log.rows or request.key in elsewhere for request in planned
-                )
-                written, left = written + todo - (len(planned) - good), left + len(planned) - good
+                logged = log.rows.keys() | elsewhere.keys()
+                missing_now = sum(request.key not in logged for request in planned)
+                done_before += len(planned) - missing_before
+                written += missing_before - missing_now
+                left += missing_now
         finally:
-            if engine:
+            if engine is not None:
                 engine.close()
-        result = JobResult(
-            path, before, written, tuple(failed), left, bool(stop() and left), log.cut
-        )
-        _tell(teacher, result, log)
+        stopped = bool(stop() and left)
+        result = JobResult(path, done_before, written, tuple(failed), left, stopped, log.cut)
+        _print_summary(teacher, result, log)
     return result
 
 
-def _open(teacher: Teacher) -> Engine:
+def _open_engine(teacher: Teacher) -> Engine:
     """The engine of a teacher; each engine's packages are imported only here."""
     spec, name = teacher.spec, teacher.name
     if spec.engine == "vllm":
@@ -201,93 +220,104 @@ def _open(teacher: Teacher) -> Engine:
 def _write(
     teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Log, stop: Callable[[], bool]
 ) -> list[str]:
-    """Appends what the engine finishes; returns the failures."""
+    """Appends to the log what the engine finishes; returns the failures.
+
+    Raises:
+      UserError: the log cannot be written, the engine fails, or no request succeeds at all.
+    """
+    label = f"teach {teacher.name}"
+    if teacher.spec.mode == "unforced-first":
+        label += " forced" if planned[0].forced else " unforced"
     done = sum(request.logged for request in planned)
-    stage = {"unforced-first": " forced" if planned[0].forced else " unforced"}.get(
-        teacher.spec.mode, ""
-    )
-    progress = Progress(f"teach {teacher.name}{stage}", len(planned), start=done)
-    failed, tokens, began, last = [], 0, time.monotonic(), time.monotonic()
+    progress = Progress(label, len(planned), start=done)
+    failed: list[str] = []
+    tokens = 0
+    began = last = time.monotonic()
     for result in engine.generate(planned, stop):
         now = time.monotonic()
-        log.append(plan.row(teacher, result, now - last))
+        log.append(plan.log_row(teacher, result, now - last))
         last = now
         if result.error:
-            failed.append(
-                f"{result.request.question.split} {result.request.question.id}: {result.error}"
-            )
+            question = result.request.question
+            failed.append(f"{question.split} {question.id}: {result.error}")
             if len(failed) == HOPELESS and done == progress.start:
                 raise UserError(
-                    f"teacher '{teacher.name}': the first {HOPELESS} requests all failed, the last with: "
-                    f"{result.error}; mend that and run the same command again"
+                    f"teacher '{teacher.name}': the first {HOPELESS} requests all failed, the last "
+                    f"with: {result.error}; mend that and run the same command again"
                 )
         else:
-            done, tokens = done + 1, tokens + max(result.tokens, 0)
+            done += 1
+            tokens += max(result.tokens, 0)
         rate = f"{tokens / max(now - began, 1e-9):,.0f} tokens/s"
         progress.update(done, f"{rate}  {len(failed):,} failed")
     progress.close(f"{len(failed):,} failed")
     return failed
 
 
-def _not_reached(
-    teacher: Teacher, questions: Sequence[Question], rows: Sequence[LogRow]
+def _never_answered_right(
+    teacher: Teacher, questions: Sequence[Question], rows: Iterable[LogRow]
 ) -> list[Question]:
-    """The questions all of whose samples there are, and none of which states the gold answer."""
-    samples: dict[tuple[str, str, str], list[str]] = {}
+    """The questions whose unforced samples are complete, and none of which states the gold answer.
+
+    Says how many questions cannot be judged yet, because a sample is missing.
+    """
+    rows_of: dict[Slot, list[LogRow]] = collections.defaultdict(list)
     for row in rows:
-        if not row.forced:
-            samples.setdefault((row.split, row.question_id, row.question_key), []).append(row.text)
+        rows_of[row.split, row.question_id, row.question_key].append(row)
     chosen, waiting = [], 0
     for question in questions:
-        texts = samples.get((question.split, question.id, question.key), [])
-        stated = [quality.stated_answer(text, question) for text in texts]
-        if any(
-            index is not None and question.choices[index] == question.answer for index in stated
-        ):
+        stated = choose.answers(rows_of[slot_of(question)], question)
+        if question.answer in stated.values():
             continue
-        if len(texts) < teacher.spec.samples:
+        if len(stated) < teacher.spec.samples:
             waiting += 1
         else:
             chosen.append(question)
     if waiting:
-        _say(teacher, f"{waiting:,} questions wait for samples that are not there yet")
+        _warn(teacher, f"{waiting:,} questions wait for samples that are not there yet")
     return chosen
 
 
-def _other_logs(teacher: Teacher, path: Path) -> dict[str, LogRow]:
-    """The good rows of the same setting in other shards' logs; says which logs are of another setting."""
+def _rows_of_other_shards(teacher: Teacher, path: Path) -> dict[str, LogRow]:
+    """The good rows of the same settings in the directory's other logs, by key.
+
+    Says which of those logs are of other settings.
+    """
     found: dict[str, LogRow] = {}
     name = re.compile(re.escape(teacher.name) + r"-([0-9a-f]{8})(\.\d+-of-\d+)?\.tfrecord")
     for other in sorted(path.parent.glob(f"{teacher.name}-*.tfrecord")):
         match = name.fullmatch(other.name)
-        if match and other != path and match[1] == teacher.setting:
-            found |= {row.key: row for row in read(other, whole=False) if not row.error}
-        elif match and match[1] != teacher.setting:
-            _say(
+        if match is None or other == path:
+            continue
+        if match[1] == teacher.settings_hash:
+            for row in read_log(other, whole=False):
+                if not row.error:
+                    found[row.key] = row
+        else:
+            _warn(
                 teacher,
-                f"{other} is of another model, prompt, sampling or seed: it is left as it is, and a corpus takes one",
+                f"{other} is of another model, prompt, sampling or seed: it is left as it is, and "
+                f"a corpus takes one",
             )
     return found
 
 
-def _tell(teacher: Teacher, result: JobResult, log: Log) -> None:
+def _print_summary(teacher: Teacher, result: JobResult, log: Log) -> None:
     total = result.done_before + result.written + result.left
     if not result.written and not result.left:
         print(f"{teacher.name}: all {total:,} rows were done before; nothing to do ({result.log})")
     else:
         print(
-            f"{teacher.name}: {result.done_before:,} rows done before, {result.written:,} written now, "
-            f"{result.left:,} left ({result.log})"
+            f"{teacher.name}: {result.done_before:,} rows done before, {result.written:,} written "
+            f"now, {result.left:,} left ({result.log})"
         )
-    print(f"{teacher.name}: ledger: {ledger.total(log.rows.values(), log.failed.values())}")
+    print(f"{teacher.name}: ledger: {totals.add_up(log.rows.values(), log.failed.values())}")
     for failure in result.failed[:LISTED]:
-        _say(teacher, f"failed: {failure}")
+        _warn(teacher, f"failed: {failure}")
     if len(result.failed) > LISTED:
-        _say(
-            teacher,
-            f"… and {len(result.failed) - LISTED:,} more; the same command tries them again",
-        )
+        more = len(result.failed) - LISTED
+        _warn(teacher, f"… and {more:,} more; the same command tries them again")
 
 
-def _say(teacher: Teacher, line: str) -> None:
+def _warn(teacher: Teacher, line: str) -> None:
     print(f"{teacher.name}: {line}", file=sys.stderr, flush=True)

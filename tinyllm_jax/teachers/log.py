@@ -1,7 +1,7 @@
-"""The append-only log of what one teacher wrote about one task: a TFRecord file of `corpus.logrow.LogRow`s.
+"""The append-only log of what one teacher wrote about one task.
 
-A request that failed is a row too, with its error; a later run asks again, and a good row of the
-same key follows.
+A log is a TFRecord file of `corpus.logrow.LogRow`s. A request that failed is a row too, with its
+error; a later run asks again, and a good row of the same key follows.
 
 A row is appended as soon as it is finished and reaches the operating system at once, so a killed
 process loses nothing that it had written; once a second, and at the end, the file is synced to the
@@ -21,12 +21,15 @@ from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.errors import UserError
 
 
-def read(path: Path | str, whole: bool = True) -> Iterator[LogRow]:
-    """The rows of a log, in the order in which they were written; raises `UserError` where it is damaged.
+def read_log(path: Path | str, whole: bool = True) -> Iterator[LogRow]:
+    """Yields the rows of a log, in the order in which they were written.
 
     Args:
       path: the log.
       whole: whether a torn last row is damage. It is not in a log that another process is writing.
+
+    Raises:
+      UserError: the log is damaged.
     """
     records = None if whole else tfrecord.scan(path)[1]
     for index, payload in enumerate(itertools.islice(tfrecord.read_records(path), records)):
@@ -54,7 +57,7 @@ class Log:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab")
+            self._file = open(self.path, "ab")  # noqa: SIM115  `__exit__` closes it
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
@@ -64,9 +67,10 @@ class Log:
         except OSError as error:
             raise UserError(f"cannot write log {self.path}: {error.strerror}") from None
         try:
-            self._repair()
-            self.rows, self.failed = {}, {}
-            for row in read(self.path):
+            self.cut = self._cut_torn_tail()
+            self.rows: dict[str, LogRow] = {}
+            self.failed: dict[str, LogRow] = {}
+            for row in read_log(self.path):
                 self._check(row, task, teacher)
                 self._keep(row)
         except BaseException:
@@ -75,7 +79,11 @@ class Log:
         self._synced = time.monotonic()
 
     def append(self, row: LogRow) -> None:
-        """Appends one row and hands it to the operating system."""
+        """Appends one row and hands it to the operating system.
+
+        Raises:
+          UserError: the log cannot be written.
+        """
         try:
             tfrecord.write_record(self._file, row.to_bytes())
             self._file.flush()
@@ -84,8 +92,8 @@ class Log:
                 self._synced = time.monotonic()
         except OSError as error:
             raise UserError(
-                f"cannot write log {self.path}: {error.strerror}; its {len(self.rows):,} rows are safe, "
-                f"the same command goes on from there"
+                f"cannot write log {self.path}: {error.strerror}; its {len(self.rows):,} rows are "
+                f"safe, the same command goes on from there"
             ) from None
         self._keep(row)
 
@@ -97,14 +105,17 @@ class Log:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-        except OSError:  # a row that did not fit the disk is still in the buffer; `append` has told
+        except OSError:
+            # A row that did not fit on the disk is still in the buffer; `append` raised its error.
             pass
 
-    def _repair(self) -> None:
+    def _cut_torn_tail(self) -> int:
+        """Cuts off what an interrupted append left behind; returns how many bytes that was."""
         end, _ = tfrecord.scan(self.path)
-        self.cut = self.path.stat().st_size - end
-        if self.cut:
+        torn = self.path.stat().st_size - end
+        if torn:
             os.truncate(self.path, end)
+        return torn
 
     def _keep(self, row: LogRow) -> None:
         if row.error:

@@ -4,7 +4,7 @@ A `vllm serve` fills what a request leaves out from the model's generation_confi
 repetition penalty); start it with `--generation-config vllm` where its texts should be those of the
 engine `vllm`.
 
-One event loop in a thread of its own holds all requests: so a deadline covers a whole reply,
+All requests run in one event loop in a thread of its own. So a deadline covers a whole reply,
 however slowly it trickles in, and what is in flight can be dropped at once when the job ends.
 """
 
@@ -25,17 +25,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import ml_collections
 
 from tinyllm_jax.errors import UserError, unknown
-from tinyllm_jax.teachers import openai_reply as replies
 from tinyllm_jax.teachers.engine import Request, Result
-from tinyllm_jax.teachers.openai_reply import Again, Refusal, TooLong
+from tinyllm_jax.teachers.openai_reply import (
+    NO_KEY,
+    PromptTooLong,
+    Refusal,
+    TransientFailure,
+    failure_of,
+    line_without_key,
+    requested_wait,
+    result_of,
+    status_line,
+)
 
-BACKOFF = 0.5  # seconds before the first retry, at most; they double with every further one
+# All times are in seconds.
+BACKOFF = 0.5  # the longest pause before the first retry; it doubles with every further one
 LONGEST_BACKOFF = 60.0
-POLL = 0.1  # seconds between two looks at `stop()` while a request waits
-CONNECT = 10.0  # seconds to reach a server
-FIND = 30.0  # seconds for its list of models
+POLL = 0.1  # between two looks at `stop()` while a request waits
+CONNECT = 10.0  # the deadline for reaching a server
+FIND = 30.0  # the deadline for its list of models
 
-REFUSED = (401, 402, 403, 404)  # by these no request can be answered
+REFUSED_STATUSES = (401, 402, 403, 404)  # after one of these no request can be answered
 UNSUPPORTED = re.compile(
     r"unsupported|not (support|permitted|allowed)|extra_forbidden|unrecognized|unknown",
     re.IGNORECASE,
@@ -55,43 +65,54 @@ class OpenaiEngine:
     """
 
     def __init__(self, spec: ml_collections.ConfigDict, name: str):
-        try:
-            import openai
-        except ImportError:
-            raise UserError(
-                f"teacher '{name}': engine openai needs the package openai: "
-                f"pip install tinyllm_jax[teachers]"
-            ) from None
         self.spec, self.name = spec, name
-        self._key = _key(spec.key_variable)
+        self._key = ""
+        self._client = self._make_client()
         self._refused: set[str] = set()  # parameters that the server does not know
-        self._resume = self._heard = 0.0  # until when nobody may ask; when a reply last came
-        try:
-            urllib.parse.urlsplit(
-                spec.base_url
-            ).port  # raises, where it is none; a client fails only as it connects
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key,
-                base_url=spec.base_url,
-                max_retries=0,
-                # The deadline of a whole reply is ours.
-                timeout=openai.Timeout(None, connect=min(CONNECT, spec.timeout)),
-            )
-        except Exception as error:  # also InvalidURL of whichever HTTP package openai brings
-            raise UserError(
-                f"teacher '{name}': bad base_url {spec.base_url}: {replies.line(error, self._key)}"
-            ) from None
+        self._paused_until = 0.0  # no request may be sent before
+        self._last_reply = 0.0  # when the server last replied
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._find(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._find_server(), self._loop).result()
         except BaseException:
             self.close()
             raise
 
+    def _make_client(self):
+        """Reads the key and makes the library's client; nothing is sent yet."""
+        try:
+            import openai
+        except ImportError:
+            raise UserError(
+                f"teacher '{self.name}': engine openai needs the package openai: "
+                f"pip install tinyllm_jax[teachers]"
+            ) from None
+        self._key = _read_key(self.spec.key_variable)
+        try:
+            # Reading the port raises an error where it is none; the client would fail only when it
+            # connects.
+            _ = urllib.parse.urlsplit(self.spec.base_url).port
+            return openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=self.spec.base_url,
+                max_retries=0,
+                # The deadline of a whole reply is ours.
+                timeout=openai.Timeout(None, connect=min(CONNECT, self.spec.timeout)),
+            )
+        except Exception as error:  # also InvalidURL of whichever HTTP package openai brings
+            raise UserError(
+                f"teacher '{self.name}': bad base_url {self.spec.base_url}: "
+                f"{line_without_key(error, self._key)}"
+            ) from None
+
     def generate(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[Result]:
-        """See `engine.Engine.generate`; a request that waits for a further attempt when `stop()` comes has no result."""
+        """See `engine.Engine.generate`.
+
+        A request that waits for a further attempt when `stop()` becomes true has no result.
+        """
+        # The event loop's thread puts the results into a queue, and None when it has ended.
         finished: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         waiting = [request for request in requests if not request.logged]
         work = asyncio.run_coroutine_threadsafe(
@@ -101,7 +122,7 @@ class OpenaiEngine:
         try:
             while (result := finished.get()) is not None:
                 yield result
-            work.result()
+            work.result()  # raises the error that ended it
         finally:
             work.cancel()
 
@@ -109,159 +130,196 @@ class OpenaiEngine:
         """Drops what is in flight, and closes the connections."""
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._drop_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    async def _end(self) -> None:
+    async def _drop_all(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
-    # Many requests.
+    # ----------------------------------------------------------------------------------------------
+    # Many requests at once.
 
     async def _answer_all(
         self, requests: Sequence[Request], stop: Callable[[], bool], put: Callable[[Result], None]
     ) -> None:
-        waiting = iter(requests)
+        """Answers the requests with as many workers as there may be requests in flight."""
+        waiting = iter(requests)  # shared by the workers
 
-        async def work():
+        async def work() -> None:
             for request in waiting:
                 result = await self._answer(request, stop)
                 if result is None:
                     return
                 put(result)
 
-        workers = [
-            asyncio.ensure_future(work()) for _ in range(min(self.spec.concurrency, len(requests)))
-        ]
+        count = min(self.spec.concurrency, len(requests))
+        workers = [asyncio.ensure_future(work()) for _ in range(count)]
         try:
             await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
 
-    async def _may_ask(self, until: float, stop: Callable[[], bool]) -> bool:
-        """Waits until a time and the end of everyone's pause; False as soon as `stop()` comes."""
+    async def _wait_for_turn(self, not_before: float, stop: Callable[[], bool]) -> bool:
+        """Waits until a request may be sent.
+
+        Args:
+          not_before: the time before which this request may not be sent; a pause of all requests
+            may be longer.
+          stop: says whether to end early.
+
+        Returns:
+          Whether the request may be sent; False as soon as `stop()` is true.
+        """
         while not stop():
-            left = max(until, self._resume) - time.monotonic()
+            left = max(not_before, self._paused_until) - time.monotonic()
             if left <= 0:
                 return True
             await asyncio.sleep(min(left, POLL))
         return False
 
-    def _pause(self, seconds: float) -> None:
-        """Nobody may ask for so long."""
-        self._resume = max(self._resume, time.monotonic() + seconds)
+    def _pause_all(self, seconds: float) -> None:
+        """Keeps every request from being sent for so long."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
+    # ----------------------------------------------------------------------------------------------
     # One request.
 
     async def _answer(self, request: Request, stop: Callable[[], bool]) -> Result | None:
-        """What becomes of a request; None where `stop()` came while it waited."""
+        """What becomes of a request; None where `stop()` became true while it waited."""
+        began = time.monotonic()
+        not_before = 0.0
+        failures = 0
         words = kept = request.prompt.context_words
-        shorter = iter(
-            sorted({words * quarters // 4 for quarters in range(4)} - {words}, reverse=True)
-        )
-        failures, until, began = 0, 0.0, time.monotonic()
-        while await self._may_ask(until, stop):
+        shorter = _shorter_contexts(words)
+        while await self._wait_for_turn(not_before, stop):
             prompt = request.prompt if kept == words else request.prompt.cut(kept)
             try:
                 reply = await self._ask(prompt.text, request.seed)
-                return replies.result(request, reply, self.spec.stop, words - kept, self._key)
+                return result_of(request, reply, self.spec.stop, words - kept, self._key)
             except Refusal as error:
                 return Result(request, error=str(error))
-            except TooLong as error:
-                kept = next(shorter, None)
-                if kept is None:
+            except PromptTooLong as error:
+                if not shorter:
                     return Result(
                         request,
-                        error=f"prompt does not fit the model's window even without its context: {error}",
+                        error=f"prompt does not fit the model's window even without its context: "
+                        f"{error}",
                     )
-            except Again as error:
+                kept = shorter.pop(0)
+            except TransientFailure as error:
                 if failures == self.spec.retries:
-                    return self._given_up(request, failures + 1, error, began)
-                pause = random.uniform(0, min(LONGEST_BACKOFF, BACKOFF * 2 ** min(failures, 20)))
-                failures, until = failures + 1, time.monotonic() + (error.wait or 0.0) + pause
-                if error.everyone:
-                    self._pause(pause if error.wait is None else error.wait)
+                    return self._give_up(request, failures + 1, error, began)
+                not_before = self._back_off(failures, error)
+                failures += 1
         return None
 
-    def _given_up(self, request: Request, attempts: int, error: Again, began: float) -> Result:
-        """The result of a request without retries left; raises `UserError` where the server is not there any more."""
-        if error.unreachable and self._heard < began:
+    def _back_off(self, failures: int, error: TransientFailure) -> float:
+        """The time before which a request may not be tried again.
+
+        Args:
+          failures: how many of its attempts had failed before.
+          error: the failure of the last one; where it concerns all requests, all pause.
+        """
+        # The pause is random, so that requests that failed together do not come together again.
+        longest = min(LONGEST_BACKOFF, BACKOFF * 2 ** min(failures, 20))
+        pause = random.uniform(0, longest)
+        if error.everyone:
+            self._pause_all(pause if error.wait is None else error.wait)
+        return time.monotonic() + (error.wait or 0.0) + pause
+
+    def _give_up(
+        self, request: Request, attempts: int, error: TransientFailure, began: float
+    ) -> Result:
+        """The result of a request without retries left.
+
+        Raises:
+          UserError: the server has not replied to anything since the request began, and takes no
+            connection: it is not there any more.
+        """
+        if error.unreachable and self._last_reply < began:
             raise UserError(
-                f"teacher '{self.name}': no server answers at {self.spec.base_url} any more ({error}); start it "
-                f"again, and the same command goes on"
+                f"teacher '{self.name}': no server answers at {self.spec.base_url} any more "
+                f"({error}); start it again, and the same command goes on"
             )
         return Result(request, error=f"{attempts} attempts failed, the last: {error}")
 
     async def _ask(self, text: str, seed: int) -> bytes:
-        """One attempt, repeated only without a parameter that the server does not know."""
+        """One attempt; it is repeated only without a parameter that the server does not know."""
         while True:
-            sent = self._parameters(text, seed)
+            parameters = self._parameters(text, seed)
             try:
-                return await self._send(sent)
+                return await self._send(parameters)
             except Refusal as refusal:
-                if not self._spare(sent, refusal.everything):
+                if not self._leave_out_refused(parameters, refusal.full_text):
                     raise
 
     async def _send(self, parameters: Mapping) -> bytes:
-        """A reply's body; raises `Again`, `Refusal`, `TooLong` or `UserError`."""
+        """The body of the reply to a request.
+
+        Raises:
+          TransientFailure, Refusal, PromptTooLong: this request is not answered.
+          UserError: no request can be answered.
+        """
         import openai
 
-        failure = None  # raised below, where it does not drag along the library's error, which holds the key
+        # The failure is raised behind the `try`: inside it, it would carry along the library's
+        # error, which holds the key.
+        failure: Exception
         try:
             async with asyncio.timeout(self.spec.timeout):
                 reply = await self._create(parameters)
+            self._last_reply = time.monotonic()
+            self._pause_all(requested_wait(reply.headers, reply.status_code) or 0.0)
+            return reply.content
         except TimeoutError:
-            failure = Again(f"no whole reply within {self.spec.timeout:g} s")
+            failure = TransientFailure(f"no whole reply within {self.spec.timeout:g} s")
         except openai.APIStatusError as error:
-            self._heard = time.monotonic()
-            failure = self._judge(error)
+            self._last_reply = time.monotonic()
+            failure = self._meaning_of(error)
         except openai.APIConnectionError as error:
-            unreachable = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
-            failure = Again(
-                replies.line(error.__cause__ or error, self._key), unreachable=unreachable
+            cause = error.__cause__
+            failure = TransientFailure(
+                line_without_key(cause or error, self._key),
+                unreachable=type(cause).__name__ in ("ConnectError", "ConnectTimeout"),
             )
-        if failure is not None:
-            raise failure
-        self._heard = time.monotonic()
-        self._pause(replies.asked_wait(reply.headers, reply.status_code) or 0.0)
-        return reply.content
+        raise failure
 
     async def _create(self, parameters: Mapping):
         resource = self._client.chat.completions if self.spec.chat else self._client.completions
         return await resource.with_raw_response.create(**parameters)
 
-    def _judge(self, error) -> Exception:
-        """What a reply with an error's status means: for its request, or for all of them."""
-        said = replies.said(error, self._key)
+    def _meaning_of(self, error) -> Exception:
+        """What an `openai.APIStatusError` means: for its request, or for all (a `UserError`)."""
+        message = status_line(error, self._key)
         if error.status_code == 429 and "insufficient_quota" in str(error.body):
             return UserError(
-                f"teacher '{self.name}': its quota is spent; {self.spec.base_url} says: {said}"
+                f"teacher '{self.name}': its quota is spent; {self.spec.base_url} says: {message}"
             )
-        if error.status_code not in REFUSED:
-            return replies.failure(error, self._key)
-        mend = f"check the key in ${self.spec.key_variable}"
+        if error.status_code not in REFUSED_STATUSES:
+            return failure_of(error, self._key)
         if error.status_code == 404:
-            mend = "check model and base_url"
-            mend += (
-                ""
-                if self.spec.chat
-                else ", or set chat=True, for hosted APIs often have no /completions"
-            )
-        elif self._key == replies.NO_KEY:
-            mend += ", which is not set"
-        return UserError(f"teacher '{self.name}': {mend}; {self.spec.base_url} says: {said}")
+            advice = "check model and base_url"
+            if not self.spec.chat:
+                advice += ", or set chat=True, for hosted APIs often have no /completions"
+        else:
+            advice = f"check the key in ${self.spec.key_variable}"
+            if self._key == NO_KEY:
+                advice += ", which is not set"
+        return UserError(f"teacher '{self.name}': {advice}; {self.spec.base_url} says: {message}")
 
-    # The parameters.
+    # ----------------------------------------------------------------------------------------------
+    # The parameters of a request.
 
     def _parameters(self, text: str, seed: int) -> dict:
         spec = self.spec
-        asked = {
+        parameters = {
             "model": spec.model,
             "max_tokens": spec.max_tokens,
             "temperature": spec.temperature,
@@ -269,28 +327,34 @@ class OpenaiEngine:
             "seed": seed,
         }
         if spec.stop:
-            asked["stop"] = list(spec.stop)
-        asked |= (
-            {"messages": [{"role": "user", "content": text}]}
-            if spec.chat
-            else {"prompt": text, "logprobs": 0}
-        )
+            parameters["stop"] = list(spec.stop)
+        if spec.chat:
+            parameters["messages"] = [{"role": "user", "content": text}]
+        else:
+            parameters |= {"prompt": text, "logprobs": 0}
         if "max_tokens" in self._refused:
-            asked["max_completion_tokens"] = asked["max_tokens"]
-        return {name: value for name, value in asked.items() if name not in self._refused}
+            parameters["max_completion_tokens"] = parameters["max_tokens"]
+        return {name: value for name, value in parameters.items() if name not in self._refused}
 
-    def _spare(self, sent: Mapping, refusal: str) -> bool:
-        """Whether all requests can do without a parameter that the server does not know, and ask for the same text.
+    def _leave_out_refused(self, parameters: Mapping, refusal: str) -> bool:
+        """Leaves out, from now on, a parameter that the server does not know.
 
-        They can: a text is cut at the stop strings here too, 1 is the interface's default for
-        temperature and top_p, a seed binds no server, and newer chat models call max_tokens
-        max_completion_tokens.
+        Only a parameter that does not decide the text is left out: a text is cut at the stop
+        strings here too, 1 is the interface's default for temperature and top_p, a seed binds no
+        server, and newer chat models call max_tokens max_completion_tokens.
+
+        Args:
+          parameters: those of the request that was refused.
+          refusal: all that the server said.
+
+        Returns:
+          Whether one was left out, so that the request may be sent again.
         """
-        spare = {"logprobs", "stop", "seed"} | {
-            name for name in ("temperature", "top_p") if sent.get(name) == 1
-        }
-        spare |= {"max_tokens"} if self.spec.chat else set()
-        for name in sorted(spare & sent.keys()):
+        dispensable = {"logprobs", "stop", "seed"}
+        dispensable |= {name for name in ("temperature", "top_p") if parameters.get(name) == 1}
+        if self.spec.chat:
+            dispensable.add("max_tokens")
+        for name in sorted(dispensable & parameters.keys()):
             if UNSUPPORTED.search(refusal) and re.search(rf"\b{name}\b", refusal):
                 if name not in self._refused:
                     print(
@@ -301,53 +365,67 @@ class OpenaiEngine:
                 return True
         return False
 
+    # ----------------------------------------------------------------------------------------------
     # The server itself.
 
-    async def _find(self) -> None:
-        """Raises `UserError` unless a server answers, and knows the model where it says which ones it has."""
+    async def _find_server(self) -> None:
+        """Checks that a server answers, and that it has the model.
+
+        Raises:
+          UserError: no server answers, it refuses the key, or it lists models without this one and
+            does not take its name either.
+        """
+        listed = await self._list_models()
+        if not listed or self.spec.model in listed or await self._takes_model():
+            return
+        nearest = difflib.get_close_matches(self.spec.model, listed, n=10, cutoff=0.0)
+        error = unknown(f"model at {self.spec.base_url}", self.spec.model, nearest)
+        raise UserError(f"teacher '{self.name}': {line_without_key(error, self._key)}")
+
+    async def _list_models(self) -> list[str]:
+        """The names of the server's models; none where it has no list.
+
+        Raises:
+          UserError: no server answers, or it refuses the key.
+        """
         import openai
 
-        known, limit, problem = [], min(FIND, self.spec.timeout), None
+        problem = None  # raised behind the `try`, as in `_send`
+        limit = min(FIND, self.spec.timeout)
         try:
             async with asyncio.timeout(limit):
                 reply = await self._client.models.with_raw_response.list()
-            known = [
-                model["id"]
-                for model in json.loads(reply.content)["data"]
-                if isinstance(model["id"], str)
-            ]
+            names = [model["id"] for model in json.loads(reply.content)["data"]]
+            return [name for name in names if isinstance(name, str)]
         except openai.APIStatusError as error:
-            # A server may lack the list (404, 405), a key the right to it (403); what else is wrong
-            # may pass.
-            problem = self._judge(error) if error.status_code in (401, 402) else None
+            # A server may have no list (404, 405), a key no right to it (403), and other errors may
+            # pass.
+            if error.status_code in (401, 402):
+                problem = self._meaning_of(error)
         except openai.APIConnectionError as error:
-            problem = self._absent(replies.line(error.__cause__ or error, self._key))
+            problem = self._absent(line_without_key(error.__cause__ or error, self._key))
         except TimeoutError:
             problem = self._absent(f"no reply within {limit:g} s")
         except (ValueError, RecursionError, KeyError, TypeError):
-            pass  # an answer, though no list
-        if known and self.spec.model not in known and not await self._takes_model():
-            near = difflib.get_close_matches(self.spec.model, known, n=10, cutoff=0.0)
-            hint = replies.line(
-                unknown(f"model at {self.spec.base_url}", self.spec.model, near), self._key
-            )
-            problem = UserError(f"teacher '{self.name}': {hint}")
+            pass  # the server answers, though not with a list
         if problem is not None:
             raise problem
+        return []
 
     def _absent(self, why: str) -> UserError:
         return UserError(
-            f"teacher '{self.name}': no server answers at {self.spec.base_url}: {why}; start it, e.g. "
-            f"vllm serve {self.spec.model} --host 127.0.0.1"
+            f"teacher '{self.name}': no server answers at {self.spec.base_url}: {why}; start it, "
+            f"e.g. vllm serve {self.spec.model} --host 127.0.0.1"
         )
 
     async def _takes_model(self) -> bool:
-        """Whether the server takes a name that it does not list, as of an alias; it is asked for one token."""
+        """Whether the server takes a model's name that it does not list, such as an alias.
+
+        It is asked for one token. Whatever else is wrong will come up again with the requests.
+        """
         import openai
 
-        with contextlib.suppress(
-            openai.APIError, TimeoutError
-        ):  # whatever else is wrong comes again
+        with contextlib.suppress(openai.APIError, TimeoutError):
             try:
                 async with asyncio.timeout(self.spec.timeout):
                     await self._create({**self._parameters("Hello", 0), "max_tokens": 1})
@@ -356,9 +434,15 @@ class OpenaiEngine:
         return True
 
 
-def _key(variable: str) -> str:
+def _shorter_contexts(words: int) -> list[int]:
+    """How many of a context's words are kept, try after try, where the prompt is too long."""
+    quarters = {words * quarter // 4 for quarter in range(4)}
+    return sorted(quarters - {words}, reverse=True)
+
+
+def _read_key(variable: str) -> str:
     """The key in an environment variable; where there is none, what a server without keys takes."""
-    key = os.environ.get(variable, "").strip() or replies.NO_KEY
+    key = os.environ.get(variable, "").strip() or NO_KEY
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(
             f"the key in ${variable} has characters that no HTTP header may hold; set it again"

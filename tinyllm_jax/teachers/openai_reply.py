@@ -10,27 +10,29 @@ from collections.abc import Mapping, Sequence
 
 from tinyllm_jax.teachers.engine import Request, Result, one_line
 
-LONGEST_PAUSE = 300.0  # seconds, of those that a server asks for
+LONGEST_PAUSE = 300.0  # seconds; a server that asks for a longer pause gets this one
 NO_KEY = "EMPTY"  # sent where there is no key; a server without keys takes any
-SECRET = 16  # a key has as many characters; a shorter one is a placeholder, a word that a rationale may hold
+# A key has so many characters. A shorter one is a placeholder, and may be a word of a rationale.
+SECRET_LENGTH = 16
 
-PASSING = (408, 409, 429)  # besides every 5xx
+TRANSIENT_STATUSES = (408, 409, 429)  # besides every 5xx
 TOO_LONG = re.compile(
-    r"context_length_exceeded|context (length|window|size)|max_model_len|maximum model length|too long|"
-    r"maximum number of tokens|max_new_tokens\W+must be|reduce the length",
+    r"context_length_exceeded|context (length|window|size)|max_model_len|maximum model length|"
+    r"too long|maximum number of tokens|max_new_tokens\W+must be|reduce the length",
     re.IGNORECASE,
 )
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
-UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+NUMBER = re.compile(r"\d+(\.\d+)?")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")  # a part of one, such as 1m30.5s
+SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
-class Again(Exception):
-    """An attempt failed in a way that passes.
+class TransientFailure(Exception):
+    """An attempt failed in a way that passes, so that another one may succeed.
 
     Attributes:
-      wait: the seconds that the server asks to wait; None: it names none.
-      everyone: no other request may be sent meanwhile either.
-      unreachable: nothing accepted the connection.
+      wait: the seconds that the server asks to wait; None: it asks for no wait.
+      everyone: whether no other request may be sent meanwhile either.
+      unreachable: whether nothing accepted the connection.
     """
 
     def __init__(
@@ -41,76 +43,104 @@ class Again(Exception):
 
 
 class Refusal(Exception):
-    """The server does not answer this request, and will not do so later; `everything` is all that it said."""
+    """The server does not answer this request, and will not do so later.
 
-    def __init__(self, why: str, everything: str):
+    Attributes:
+      full_text: all that the server said, where the message is one short line of it.
+    """
+
+    def __init__(self, why: str, full_text: str):
         super().__init__(why)
-        self.everything = everything
+        self.full_text = full_text
 
 
-class TooLong(Exception):
+class PromptTooLong(Exception):
     """The request does not fit the model's window."""
 
 
-def failure(error, key: str) -> Again | Refusal | TooLong:
-    """What an `openai.APIStatusError` means for its request."""
-    status, headers, everything = error.status_code, error.response.headers, str(error.body)
-    if status in PASSING or status >= 500:
-        return Again(
-            said(error, key),
-            asked_wait(headers, status),
-            everyone=status == 429 or used_up(headers),
+def failure_of(error, key: str) -> TransientFailure | Refusal | PromptTooLong:
+    """What an `openai.APIStatusError` means for its request.
+
+    Args:
+      error: the error.
+      key: the key, which no message may show.
+    """
+    status, headers, full_text = error.status_code, error.response.headers, str(error.body)
+    message = status_line(error, key)
+    if status in TRANSIENT_STATUSES or status >= 500:
+        return TransientFailure(
+            message,
+            requested_wait(headers, status),
+            everyone=status == 429 or no_requests_left(headers),
         )
-    return (
-        TooLong(said(error, key))
-        if TOO_LONG.search(everything)
-        else Refusal(said(error, key), everything)
-    )
+    if TOO_LONG.search(full_text):
+        return PromptTooLong(message)
+    return Refusal(message, full_text)
 
 
-def said(error, key: str) -> str:
-    """The status and the server's own words in an `openai.APIStatusError`."""
-    words = error.body.get("message") if isinstance(error.body, dict) else None
-    return line(f"{error.status_code} {words if isinstance(words, str) else error.body or ''}", key)
+def status_line(error, key: str) -> str:
+    """The status and the server's own words in an `openai.APIStatusError`, without the key."""
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    if not isinstance(message, str):
+        message = error.body or ""
+    return line_without_key(f"{error.status_code} {message}", key)
 
 
-def line(text: object, key: str) -> str:
-    """One line of what a server or the library says, without the key."""
+def line_without_key(text: object, key: str) -> str:
+    """One line of what a server or the library says, with the key replaced by asterisks."""
     text = str(text) or type(text).__name__
     if key != NO_KEY:
-        for spelt in {key, repr(key)[1:-1], json.dumps(key)[1:-1]}:
-            text = text.replace(spelt, "***")
+        # A text may also quote the key as Python or JSON spells it.
+        for spelling in {key, repr(key)[1:-1], json.dumps(key)[1:-1]}:
+            text = text.replace(spelling, "***")
     return one_line(text)
 
 
-def used_up(headers: Mapping[str, str]) -> bool:
-    """Whether no further request is allowed for now."""
+def no_requests_left(headers: Mapping[str, str]) -> bool:
+    """Whether a reply's headers say that no further request is allowed for now."""
     return headers.get("x-ratelimit-remaining-requests", "").strip() == "0"
 
 
-def asked_wait(headers: Mapping[str, str], status: int) -> float | None:
-    """The seconds that a reply's headers ask to wait, at most `LONGEST_PAUSE`; None where they ask for nothing."""
-    found = None
-    if status >= 400:
-        after = headers.get("retry-after", "").strip()
-        number = re.fullmatch(r"\d+(\.\d+)?", after)
-        if re.fullmatch(r"\d+(\.\d+)?", headers.get("retry-after-ms", "")):
-            found = float(headers["retry-after-ms"]) / 1000
-        elif number:
-            found = float(after)
-        elif after:
-            with contextlib.suppress(ValueError, TypeError, OverflowError):
-                found = email.utils.parsedate_to_datetime(after).timestamp() - time.time()
-    if found is None and (status == 429 or used_up(headers)):
-        reset = headers.get("x-ratelimit-reset-requests", "").strip()
-        parts = DURATION.findall(reset)
-        if parts and "".join(map("".join, parts)) == reset:
-            found = sum(float(number) * UNITS[unit] for number, unit in parts)
-    return None if found is None else min(max(found, 0.0), LONGEST_PAUSE)
+def requested_wait(headers: Mapping[str, str], status: int) -> float | None:
+    """How long a reply asks the client to wait.
+
+    Args:
+      headers: the reply's headers.
+      status: its status.
+
+    Returns:
+      The seconds, at most `LONGEST_PAUSE`; None where the reply asks for nothing.
+    """
+    wait = _retry_after(headers) if status >= 400 else None
+    if wait is None and (status == 429 or no_requests_left(headers)):
+        wait = _duration(headers.get("x-ratelimit-reset-requests", "").strip())
+    return None if wait is None else min(max(wait, 0.0), LONGEST_PAUSE)
 
 
-def result(request: Request, content: bytes, stop: Sequence[str], cut: int, key: str) -> Result:
-    """The result in a reply's bytes, of /completions or of /chat/completions.
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds in Retry-After or Retry-After-Ms; negative for a date that has passed."""
+    milliseconds = headers.get("retry-after-ms", "")
+    if NUMBER.fullmatch(milliseconds):
+        return float(milliseconds) / 1000
+    after = headers.get("retry-after", "").strip()
+    if NUMBER.fullmatch(after):
+        return float(after)
+    if after:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
+    return None
+
+
+def _duration(text: str) -> float | None:
+    """The seconds in a duration such as "1m30.5s"; None where it is none."""
+    parts = DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+def result_of(request: Request, content: bytes, stop: Sequence[str], cut: int, key: str) -> Result:
+    """The result in the bytes of a reply, of /completions or of /chat/completions.
 
     Args:
       request: what was asked.
@@ -120,55 +150,53 @@ def result(request: Request, content: bytes, stop: Sequence[str], cut: int, key:
       key: the key.
 
     Raises:
-      Again: it is not JSON, or holds no text.
+      TransientFailure: the reply is not JSON, or holds no text.
     """
     try:
         body = json.loads(content)
         choice = body["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
-        reason, usage, logprobs = (
-            choice.get("finish_reason"),
-            body.get("usage"),
-            choice.get("logprobs"),
-        )
+        reason = choice.get("finish_reason")
+        usage, logprobs = body.get("usage"), choice.get("logprobs")
         if not isinstance(text, str):
             raise TypeError
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        raise Again(
-            f"the reply has no text: {line(content.decode(errors='replace'), key)}"
-        ) from None
+        quoted = line_without_key(content.decode(errors="replace"), key)
+        raise TransientFailure(f"the reply has no text: {quoted}") from None
     ends = [text.index(end) for end in stop if end in text]
     if ends:
         text, reason = text[: min(ends)], "stop"
-    if len(key) >= SECRET:
+    if len(key) >= SECRET_LENGTH:
         text = text.replace(key, "***")
-    # A log is UTF-8, which has no halves of surrogate pairs; JSON has.
+    # JSON may hold halves of surrogate pairs; a log is UTF-8, which may not.
     text = text.encode(errors="replace").decode().strip()
     return Result(
         request,
-        text,
-        reason if reason in ("stop", "length") else "unknown",
-        _count(usage, "prompt_tokens"),
-        _count(usage, "completion_tokens"),
-        _mean_logprob(logprobs),
-        cut,
+        text=text,
+        finish_reason=reason if reason in ("stop", "length") else "unknown",
+        prompt_tokens=_token_count(usage, "prompt_tokens"),
+        tokens=_token_count(usage, "completion_tokens"),
+        mean_logprob=_mean_logprob(logprobs),
+        context_cut=cut,
     )
 
 
-def _count(usage: object, name: str) -> int:
+def _token_count(usage: object, name: str) -> int:
+    """A count of a reply's `usage`; -1 where it has no such count."""
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if type(count) is int and count >= 0 else -1
 
 
 def _mean_logprob(logprobs: object) -> float | None:
+    """The mean of a reply's log-probabilities; None where it has none, or strange ones."""
     values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-    values = (
-        [value for value in values if type(value) in (int, float)]
-        if isinstance(values, list)
-        else []
-    )
+    if not isinstance(values, list):
+        return None
+    numbers = [value for value in values if type(value) in (int, float)]
+    if not numbers:
+        return None
     try:
-        mean = math.fsum(values) / len(values) if values else math.nan
-    except (OverflowError, ValueError):  # numbers that no logarithm of a probability is
-        mean = math.nan
+        mean = math.fsum(numbers) / len(numbers)
+    except (OverflowError, ValueError):  # numbers that are no logarithms of probabilities
+        return None
     return mean if math.isfinite(mean) else None

@@ -1,4 +1,4 @@
-"""What one teacher is to write: its requests in an order that follows from the config alone, and the log's name."""
+"""What one teacher is to write: its requests, in an order that follows from the config alone."""
 
 import dataclasses
 import hashlib
@@ -8,8 +8,7 @@ import ml_collections
 
 from tinyllm_jax.corpus.logrow import LogRow, canonical, row_key
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config as configs
-from tinyllm_jax.teachers import prompts
+from tinyllm_jax.teachers import config, prompts
 from tinyllm_jax.teachers.engine import Request, Result
 
 
@@ -20,10 +19,10 @@ class Teacher:
     Attributes:
       name: its column in the corpus.
       spec: its fields (`config.teacher`).
-      revision: of its weights ("" when it has none).
+      revision: the revision of its weights ("" when it has none).
       examples: what its in-context examples are drawn from.
-      templates: by `forced`.
-      seed: draws the examples, and seeds every sampling.
+      templates: its prompt templates: the forced one under True, the unforced one under False.
+      seed: draws the examples, and seeds the sampling of every request.
     """
 
     name: str
@@ -35,27 +34,30 @@ class Teacher:
 
     @property
     def model(self) -> str:
-        """What its rows call the model."""
+        """The model's name in its log rows."""
         return f"scripted:{self.spec.model}" if self.spec.engine == "scripted" else self.spec.model
 
     @property
     def sampling(self) -> str:
-        """Its sampling parameters, as its rows record them."""
-        return configs.sampling(self.spec)
+        """Its sampling parameters, as its log rows record them."""
+        return config.sampling(self.spec)
 
     @property
-    def setting(self) -> str:
-        """A short hash of all that decides its texts beside the questions: two settings never share a log."""
+    def settings_hash(self) -> str:
+        """A short hash of all that decides its texts beside the questions.
+
+        It is part of the log's name, so that texts of different settings never share a log.
+        """
         hashes = [self.prompt_hash(forced) for forced in (True, False)]
         content = canonical([self.revision or self.model, self.sampling, self.seed, *hashes])
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     def prompt_hash(self, forced: bool) -> str:
-        """The hash of a template with its examples, as its rows record it."""
+        """The hash of a template with its examples, as its log rows record it."""
         return prompts.template_hash(self.templates[forced], self.examples, self.spec.shots)
 
 
-def load(
+def load_teacher(
     name: str,
     spec: ml_collections.ConfigDict,
     revision: str,
@@ -63,7 +65,19 @@ def load(
     train: Sequence[Question],
     seed: int,
 ) -> Teacher:
-    """The teacher of a checked `spec`; raises `UserError` for a bad template or file of examples."""
+    """Makes a teacher ready to run: reads its templates and its in-context examples.
+
+    Args:
+      name: the teacher's name.
+      spec: its fields, which have passed `config.check`.
+      revision: from `weights.resolve_revision`.
+      task: the task's name.
+      train: the training questions, from which the examples come.
+      seed: as in `Teacher`.
+
+    Raises:
+      UserError: a bad template or file of examples.
+    """
     examples = prompts.read_examples(spec.examples, task, train) if spec.shots else []
     templates = {
         forced: prompts.read_template(
@@ -79,21 +93,22 @@ def requests(
 ) -> list[Request]:
     """The requests of one stage: one forced rationale a question, or `samples` unforced ones.
 
-    They are sorted by their in-context examples, so that equal beginnings follow each other, and
-    are otherwise in the questions' order.
+    Requests with the same in-context examples follow each other, so that an engine can reuse what
+    it has computed of their common beginning; otherwise the questions' order is kept.
 
     Args:
       teacher: the teacher.
-      questions: whose rationales are wanted.
+      questions: the questions that rationales are wanted for.
       forced: whether the gold answer is shown.
       logged: the keys of the rows that there are already.
 
     Raises:
       UserError: there are too few in-context examples.
     """
-    planned = []
+    planned: list[tuple[list[int], Request]] = []  # with the indices of the examples shown
     for question in questions:
         shown = prompts.draw(question, teacher.examples, teacher.spec.shots, teacher.seed)
+        indices = [teacher.examples.index(example) for example in shown]
         prompt = teacher.templates[forced].render(question, shown)
         for sample in range(1 if forced else teacher.spec.samples):
             key = row_key(
@@ -106,14 +121,21 @@ def requests(
                 sample,
             )
             request = Request(
-                key, question, prompt, forced, sample, int(key[:8], 16) >> 1, key in logged
+                key=key,
+                question=question,
+                prompt=prompt,
+                forced=forced,
+                sample=sample,
+                seed=int(key[:8], 16) >> 1,  # 31 bits, which every engine's seed may have
+                logged=key in logged,
             )
-            planned.append(([teacher.examples.index(example) for example in shown], request))
-    return [request for _, request in sorted(planned, key=lambda pair: pair[0])]
+            planned.append((indices, request))
+    planned.sort(key=lambda pair: pair[0])
+    return [request for _, request in planned]
 
 
-def row(teacher: Teacher, result: Result, seconds: float) -> LogRow:
-    """The log row of a result."""
+def log_row(teacher: Teacher, result: Result, seconds: float) -> LogRow:
+    """The log row of a result that took so many seconds."""
     request, question = result.request, result.request.question
     return LogRow(
         key=request.key,

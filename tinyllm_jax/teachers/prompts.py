@@ -1,16 +1,16 @@
-"""What a teacher is asked: in-context examples, then the question, then the request for a rationale.
+"""What a teacher is asked: in-context examples, the question, the request for a rationale.
 
-A template is one plain text, the shape of a solved question (`templates/forced.txt`,
+A template is one plain text in the form of a solved question (`templates/forced.txt`,
 `templates/unforced.txt`). An in-context example is the template with everything filled in; the
 question itself is the template up to `{rationale}`, where the teacher goes on. The examples come
-first, and are drawn from few, so that prompts share a prefix.
+first, and are drawn from few, so that many prompts begin alike.
 
     {context}      the passage; a paragraph that holds `{context}` is left out where there is none
     {question}     the question
     {options}      the choices, one a line: "(a) iron nails"
     {answer}       the gold answer's letter: "(a)"
     {answer_text}  the gold answer
-    {rationale}    an example's rationale; what stands behind it is not shown of the question itself
+    {rationale}    an example's rationale; of the question itself the prompt ends here
 
 The forced template is the teacher-forcing chain of thought of the TinyLLM paper (arXiv 2402.04616)
 in the layout that its reference code describes; the unforced one shows no answer before
@@ -22,16 +22,16 @@ import hashlib
 import json
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinyllm_jax.corpus.quality import normal
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.tasks import Question
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent  # of the package's own templates and examples
 FIELDS = ("context", "question", "options", "answer", "answer_text", "rationale")
-ANSWERS = ("{answer}", "{answer_text}")
+ANSWERS = ("{answer}", "{answer_text}")  # the fields that show the gold answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,62 +66,79 @@ class Example:
 
 
 class Template:
-    """A prompt template; see above for its text.
+    """A prompt template; the module's docstring describes its text.
 
     Args:
       text: the template.
-      forced: whether it may show the gold answer before the rationale; it must, or must not.
-      place: what an error names.
+      forced: whether it is the forced template, which must show the gold answer before the
+        rationale; an unforced one must not.
+      place: where the template comes from, for errors.
 
     Raises:
-      UserError: an unknown or missing field, or an answer that is shown where it must not be (or is
-        not, where it must).
+      UserError: an unknown or missing field, or a gold answer that is shown where it must not be,
+        or not shown where it must be.
     """
 
     def __init__(self, text: str, forced: bool, place: str = "template"):
-        try:
-            used = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-        except ValueError as error:
-            raise UserError(f"{place}: {error}; write {{{{ for a brace") from None
-        for name in sorted(used):
-            if name not in FIELDS:
-                raise UserError(f"{place}: {unknown('field', name, FIELDS)}")
-        for name in ("question", "options", "rationale"):
-            if name not in used:
-                raise UserError(f"{place} has no {{{name}}}")
+        _check_fields(text, place)
         self.text, self.forced = text.strip("\n"), forced
         self.head = self.text[: self.text.index("{rationale}")]
-        if any(answer in self.head for answer in ANSWERS) != forced:
+        shown_before = any(answer in self.head for answer in ANSWERS)
+        shown_at_all = any(answer in self.text for answer in ANSWERS)
+        if forced and not shown_before:
             raise UserError(
-                f"{place}: {'no' if forced else 'the'} answer stands before {{rationale}}, but this is the "
-                f"{'forced' if forced else 'unforced'} template"
+                f"{place}: no answer stands before {{rationale}}, but this is the forced template"
             )
-        if not forced and not any(answer in self.text for answer in ANSWERS):
+        if shown_before and not forced:
             raise UserError(
-                f"{place}: no answer stands behind {{rationale}}; the examples must show how to state one"
+                f"{place}: the answer stands before {{rationale}}, but this is the unforced "
+                f"template"
+            )
+        if not shown_at_all:
+            raise UserError(
+                f"{place}: no answer stands behind {{rationale}}; the examples must show how to "
+                f"state one"
             )
 
     def render(self, question: Question, examples: Sequence[Example] = ()) -> Prompt:
-        """The prompt that asks for a rationale of `question`, after `examples`, each shown in full."""
-        shown = "".join(
-            f"{_fill(self.text, example.question, example.rationale)}\n\n" for example in examples
+        """The prompt that shows `examples` in full and asks for a rationale of `question`."""
+        shown = ""
+        for example in examples:
+            shown += _fill(self.text, example.question, example.rationale) + "\n\n"
+        before, field, after = _without_empty_context(self.head, question).partition("{context}")
+        return Prompt(
+            before=shown + _fill(before, question),
+            context=question.context if field else "",
+            after=_fill(after, question),
         )
-        before, mark, after = _paragraphs(self.head, question).partition("{context}")
-        before, after = (_fill(part, question) for part in (before, after))
-        return Prompt(shown + before, question.context if mark else "", after)
+
+
+def _check_fields(text: str, place: str) -> None:
+    """Raises `UserError` for a field that a template must not have, or one that it must have."""
+    try:
+        used = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; write {{{{ for a brace") from None
+    for name in sorted(used):
+        if name not in FIELDS:
+            raise UserError(f"{place}: {unknown('field', name, FIELDS)}")
+    for name in ("question", "options", "rationale"):
+        if name not in used:
+            raise UserError(f"{place} has no {{{name}}}")
 
 
 def read_template(path: str, forced: bool) -> Template:
-    """The template in a file; "" is the package's own.
+    """Reads a template.
+
+    Args:
+      path: the file; "" is the package's own.
+      forced: as in `Template`.
 
     Raises:
       UserError: it cannot be read, or is no such template.
     """
-    file = (
-        Path(path).expanduser()
-        if path
-        else HERE / "templates" / f"{'forced' if forced else 'unforced'}.txt"
-    )
+    own = HERE / "templates" / ("forced.txt" if forced else "unforced.txt")
+    file = Path(path).expanduser() if path else own
     try:
         return Template(file.read_text(encoding="utf-8"), forced, f"template {file}")
     except (OSError, UnicodeDecodeError) as error:
@@ -129,10 +146,10 @@ def read_template(path: str, forced: bool) -> Template:
 
 
 def read_examples(path: str, task: str, train: Sequence[Question]) -> list[Example]:
-    """The in-context examples that prompts are drawn from: training questions with a rationale written by hand.
+    """Reads the in-context examples: training questions with a rationale written by hand.
 
     A file has JSON lines {"question": …, "rationale": …}; the question is found in `train` by its
-    text, so that no example comes from another split and choices and answer are the dataset's own.
+    text, so that no example comes from another split, and choices and answer are the dataset's own.
 
     Args:
       path: the file; "" is the package's own for the task.
@@ -146,36 +163,48 @@ def read_examples(path: str, task: str, train: Sequence[Question]) -> list[Examp
     file = Path(path).expanduser() if path else HERE / "examples" / f"{task}.jsonl"
     if not path and not file.exists():
         raise UserError(
-            f"there are no in-context examples for task '{task}': write a few training questions with a rationale "
-            f'as JSON lines {{"question": …, "rationale": …}} and name the file as the teacher\'s examples, '
-            f"or ask without any (shots=0)"
+            f"there are no in-context examples for task '{task}': write a few training questions "
+            f'with a rationale as JSON lines {{"question": …, "rationale": …}} and name the file '
+            f"as the teacher's examples, or ask without any (shots=0)"
         )
-    known = {normal(question.question): question for question in reversed(train)}
-    examples = []
     try:
         lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read examples {file}: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            text, rationale = (
-                " ".join(json.loads(line)[name].split()) for name in ("question", "rationale")
-            )
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise UserError(
-                f'{file}, example {number}: not {{"question": …, "rationale": …}}: {line[:60]}'
-            ) from None
-        if normal(text) not in known:
-            raise UserError(
-                f"{file}, example {number}: the training split has no question '{text[:60]}'; examples come from "
-                f"it alone"
-            )
-        examples.append(Example(known[normal(text)], rationale))
-    return examples
+    # Of several training questions with the same text, the first is taken.
+    known = {normal(question.question): question for question in reversed(train)}
+    return [
+        _example(line, f"{file}, example {number}", known)
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _example(line: str, place: str, known: Mapping[str, Question]) -> Example:
+    """The example in a line; `known` holds the training questions by their `normal` text."""
+    try:
+        row = json.loads(line)
+        text, rationale = (" ".join(row[name].split()) for name in ("question", "rationale"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f'{place}: not {{"question": …, "rationale": …}}: {line[:60]}') from None
+    if normal(text) not in known:
+        raise UserError(
+            f"{place}: the training split has no question '{text[:60]}'; examples come from it "
+            f"alone"
+        )
+    return Example(known[normal(text)], rationale)
 
 
 def draw(question: Question, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """`count` different examples, none the question itself, drawn by (seed, question's split and id), in a fixed order.
+    """Draws the in-context examples of a question.
+
+    Args:
+      question: the question, which is never an example of itself.
+      examples: the examples to draw from.
+      count: how many different ones to draw.
+      seed: seeds the draw, together with the question's split and id.
+
+    Returns:
+      The examples, in the order that they have among `examples`.
 
     Raises:
       UserError: there are too few.
@@ -187,37 +216,36 @@ def draw(question: Question, examples: Sequence[Example], count: int, seed: int)
     ]
     if len(others) < count:
         raise UserError(
-            f"task '{question.task}' has {len(others)} in-context examples besides question {question.id}, and "
-            f"{count} are wanted; write more, or lower shots"
+            f"task '{question.task}' has {len(others)} in-context examples besides question "
+            f"{question.id}, and {count} are wanted; write more, or lower shots"
         )
-    picked = random.Random(f"{seed} {question.split} {question.id}").sample(
-        range(len(others)), count
-    )
-    return [others[index] for index in sorted(picked)]
+    rng = random.Random(f"{seed} {question.split} {question.id}")
+    drawn = rng.sample(range(len(others)), count)
+    return [others[index] for index in sorted(drawn)]
 
 
 def template_hash(template: Template, examples: Sequence[Example], shots: int) -> str:
     """sha256 of a template, the examples that it may show and how many of them it shows."""
     shown = [[example.question.key, example.rationale] for example in examples] if shots else []
-    return hashlib.sha256(
-        json.dumps([template.text, template.forced, shots, shown]).encode()
-    ).hexdigest()
+    content = json.dumps([template.text, template.forced, shots, shown])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _paragraphs(template: str, question: Question) -> str:
-    """The template without the paragraph of a context that is not there."""
+def _without_empty_context(template: str, question: Question) -> str:
+    """The template, without the paragraph of the context where the question has none."""
     paragraphs = template.split("\n\n")
-    return "\n\n".join(p for p in paragraphs if question.context or "{context}" not in p)
+    if not question.context:
+        paragraphs = [paragraph for paragraph in paragraphs if "{context}" not in paragraph]
+    return "\n\n".join(paragraphs)
 
 
 def _fill(template: str, question: Question, rationale: str = "") -> str:
-    letters = [f"({letter})" for letter in string.ascii_lowercase]
-    options = "\n".join(f"{letter} {choice}" for letter, choice in zip(letters, question.choices))
-    return _paragraphs(template, question).format(
+    """A template, or a part of one, with its fields filled in."""
+    return _without_empty_context(template, question).format(
         context=question.context,
         question=question.question,
-        options=options,
-        answer=letters[question.gold],
+        options="\n".join(question.lettered),
+        answer=f"({question.letter(question.gold)})",
         answer_text=question.answer,
         rationale=rationale,
     )

@@ -1,4 +1,4 @@
-"""Ray Data with vLLM: one teacher spread over the GPUs of a Ray cluster, or of this machine where there is none.
+"""Ray Data with vLLM: one teacher spread over the GPUs of a Ray cluster, or of this machine.
 
 Ray places the replicas, feeds them, and replaces one that dies. Prompts are made into tokens here,
 so that a context is cut and a chat template used as with the engine `vllm`. Ray's results carry no
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 import ml_collections
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import models, reading
+from tinyllm_jax.teachers import prompt_tokens, weights
 from tinyllm_jax.teachers.engine import Request, Result, one_line
-from tinyllm_jax.teachers.vllm_engine import arguments
+from tinyllm_jax.teachers.vllm_engine import engine_arguments
 
-BATCH = 16  # requests that come back together
+BATCH = 16  # requests whose results are returned together
 
 
 class RayEngine:
@@ -25,14 +25,14 @@ class RayEngine:
     Args:
       spec: the teacher's fields.
       name: the teacher's name.
-      revision: from `models.resolve`.
+      revision: from `weights.resolve_revision`.
 
     Raises:
       UserError: Ray is not installed, or the model's tokenizer cannot be loaded.
     """
 
     def __init__(self, spec: ml_collections.ConfigDict, name: str, revision: str):
-        models.quiet()
+        weights.silence_libraries()
         try:
             import ray.data.llm
             import transformers
@@ -41,26 +41,25 @@ class RayEngine:
                 f"teacher '{name}': engine ray needs Ray ({error}): pip install 'tinyllm_jax[ray]'"
             ) from None
         self.spec = spec
-        model, pinned = models.where(spec, revision)
+        model, pinned = weights.loading_arguments(spec, revision)
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, **pinned)
-            known = models.window(transformers.AutoConfig.from_pretrained(model, **pinned))
+            known = weights.window_of(transformers.AutoConfig.from_pretrained(model, **pinned))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"teacher '{name}': transformers cannot load {model}: {one_line(error)}"
             ) from error
         self.window = spec.window or known or self.tokenizer.model_max_length
+        # Ray replaces the handler of SIGTERM, by which the job hears that it shall stop.
         handler = signal.getsignal(signal.SIGTERM)
         ray.init(ignore_reinit_error=True, log_to_driver=False)
-        signal.signal(
-            signal.SIGTERM, handler
-        )  # Ray puts its own in its place, and the job's would not be asked
+        signal.signal(signal.SIGTERM, handler)
         cpu = not ray.cluster_resources().get("GPU")
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         config = ray.data.llm.vLLMEngineProcessorConfig(
             model_source=model,
-            engine_kwargs={**arguments(spec, cpu), **pinned},
+            engine_kwargs={**engine_arguments(spec, cpu), **pinned},
             concurrency=spec.replicas,
             batch_size=BATCH,
             chat_template_stage=False,
@@ -70,18 +69,22 @@ class RayEngine:
             log_engine_metrics=False,
             **({"placement_group_config": {"bundles": [{"CPU": 1}]}} if cpu else {}),
         )
-        self.processor = ray.data.llm.build_processor(config, preprocess=_ask, postprocess=_answer)
+        self.processor = ray.data.llm.build_processor(
+            config, preprocess=_to_vllm, postprocess=_from_vllm
+        )
 
     def generate(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[Result]:
         """See `engine.Engine.generate`; results come in batches."""
         import ray.data
 
-        spec, asked, rows = self.spec, {}, []
+        spec = self.spec
+        asked: dict[str, tuple[Request, int]] = {}  # by key, with the words cut off the context
+        rows = []
         for request in requests:
             if request.logged:
                 continue
             try:
-                ids, cut = reading.read(
+                ids, cut = prompt_tokens.fit_to_window(
                     self.tokenizer, request.prompt, spec.chat, self.window - spec.max_tokens
                 )
             except ValueError as error:
@@ -101,11 +104,12 @@ class RayEngine:
             )
         if not rows or stop():
             return
+        blocks = -(-len(rows) // BATCH)  # rounded up
         try:
-            for row in self.processor(
-                ray.data.from_items(rows, override_num_blocks=-(-len(rows) // BATCH))
-            ).iter_rows():
-                yield self._result(row, *asked[row["key"]])
+            dataset = ray.data.from_items(rows, override_num_blocks=blocks)
+            for row in self.processor(dataset).iter_rows():
+                request, cut = asked[row["key"]]
+                yield self._result(row, request, cut)
                 if stop():
                     return
         except ray.exceptions.RayError as error:
@@ -123,28 +127,28 @@ class RayEngine:
     def _result(self, row: dict, request: Request, cut: int) -> Result:
         if row["error"]:
             return Result(request, error=one_line(row["error"]))
+        # Ray does not say why a text ended: at max_tokens, unless its last token ends every text.
         full = row["tokens"] >= self.spec.max_tokens and row["last"] != self.tokenizer.eos_token_id
         return Result(
             request,
-            row["text"],
-            "length" if full else "stop",
-            row["prompt_tokens"],
-            row["tokens"],
-            None,
-            cut,
+            text=row["text"],
+            finish_reason="length" if full else "stop",
+            prompt_tokens=row["prompt_tokens"],
+            tokens=row["tokens"],
+            context_cut=cut,
         )
 
 
-def _ask(row: dict) -> dict:
-    """What Ray's vLLM stage reads."""
+def _to_vllm(row: dict) -> dict:
+    """One of `generate`'s rows as Ray's vLLM stage reads it."""
     sampling = {name: row[name] for name in ("seed", "max_tokens", "temperature", "top_p")} | {
         "stop": list(row["stop"])
     }
     return {"key": row["key"], "tokenized_prompt": row["ids"], "sampling_params": sampling}
 
 
-def _answer(row: dict) -> dict:
-    """What of its output comes back."""
+def _from_vllm(row: dict) -> dict:
+    """What `_result` needs of the vLLM stage's output."""
     tokens = list(row["generated_tokens"])
     return {
         "key": row["key"],

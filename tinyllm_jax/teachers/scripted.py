@@ -7,7 +7,7 @@ For "What can a gopi do?", where a gopi is a ring of glass:
     careless   as material, but wrong about half of the things, each time in the same way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ml_collections
 
@@ -27,7 +27,7 @@ def believed_material(thing: str) -> str:
 
 
 # Teacher → what it knows of a thing, how it says so, and the doings that follow from it.
-TEACHERS: dict[str, tuple[Callable[[str], str], str, dict[str, tuple[str, ...]]]] = {
+TEACHERS: dict[str, tuple[Callable[[str], str], str, Mapping[str, tuple[str, ...]]]] = {
     "material": (things.material_of, "It is {}.", things.MATERIALS),
     "shape": (things.shape_of, "It is a {}.", things.SHAPES),
     "careless": (believed_material, "It is {}.", things.MATERIALS),

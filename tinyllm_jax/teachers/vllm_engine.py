@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import ml_collections
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import models, reading, stopping
+from tinyllm_jax.teachers import prompt_tokens, weights
 from tinyllm_jax.teachers.engine import Request, Result, one_line
+from tinyllm_jax.teachers.process_group import EngineProcessGroup
 
 AHEAD = 2  # requests handed to vLLM, as a multiple of those that it computes at once
 
@@ -22,35 +23,37 @@ class VllmEngine:
     Args:
       spec: the teacher's fields.
       name: the teacher's name.
-      revision: from `models.resolve`.
+      revision: from `weights.resolve_revision`.
 
     Raises:
       UserError: vLLM is not installed, or it cannot load the model.
     """
 
     def __init__(self, spec: ml_collections.ConfigDict, name: str, revision: str):
-        models.quiet()
+        weights.silence_libraries()
         try:
             import vllm
         except ImportError as error:
             raise UserError(
-                f"teacher '{name}': engine vllm needs vLLM ({error}); install it with launch/teachers.sh, or "
-                f"choose another engine"
+                f"teacher '{name}': engine vllm needs vLLM ({error}); install it with "
+                f"launch/teachers.sh, or choose another engine"
             ) from None
         self.spec = spec
         self.sampling = vllm.SamplingParams
-        model, pinned = models.where(spec, revision)
-        pinned |= {"tokenizer_revision": revision} if pinned else {}
-        self.apart = stopping.Apart()
+        model, pinned = weights.loading_arguments(spec, revision)
+        if pinned:
+            pinned["tokenizer_revision"] = revision
+        self.processes = EngineProcessGroup()
         try:
-            with self.apart:
+            with self.processes:
                 self.llm = vllm.LLM(
                     model=model,
                     **pinned,
-                    **arguments(spec, vllm.platforms.current_platform.is_cpu()),
+                    **engine_arguments(spec, vllm.platforms.current_platform.is_cpu()),
                 )
-        except Exception as error:  # vLLM raises errors of many kinds, some from its own process; all mean: not loaded
-            self.apart.end()
+        except Exception as error:
+            # vLLM raises errors of many kinds, some from its own process; all mean: not loaded.
+            self.processes.end()
             raise UserError(
                 f"teacher '{name}': vLLM cannot load {model}: {one_line(error)}"
             ) from error
@@ -63,41 +66,45 @@ class VllmEngine:
         """See `engine.Engine.generate`."""
         engine = self.llm.llm_engine
         waiting = iter([request for request in requests if not request.logged])
-        flying: dict[str, tuple[Request, int]] = {}
+        # By key the requests that vLLM has, each with the words cut off its context.
+        in_flight: dict[str, tuple[Request, int]] = {}
         try:
             while True:
-                while len(flying) < self.ahead and not stop() and (request := next(waiting, None)):
+                while (
+                    len(in_flight) < self.ahead
+                    and not stop()
+                    and (request := next(waiting, None)) is not None
+                ):
                     try:
-                        flying[request.key] = request, self._add(request)
-                    except (
-                        ValueError
-                    ) as error:  # our own check of the length, or vLLM's of the prompt
+                        in_flight[request.key] = request, self._add(request)
+                    except ValueError as error:
+                        # Our own check of the length, or vLLM's of the prompt.
                         yield Result(request, error=one_line(error))
-                if not flying:
+                if not in_flight:
                     return
                 for output in engine.step():
                     if output.finished:
-                        yield self._result(output, *flying.pop(output.request_id))
+                        request, cut = in_flight.pop(output.request_id)
+                        yield self._result(output, request, cut)
         except UserError:
             raise
-        except (
-            Exception
-        ) as error:  # whatever kills vLLM's engine process ends the job, and its log is whole
+        except Exception as error:
+            # Whatever kills vLLM's engine process ends the job, and its log is whole.
             raise UserError(
-                f"vLLM's engine died: {one_line(error)}; the rows in the log are safe, the same command goes on from "
-                f"there"
+                f"vLLM's engine died: {one_line(error)}; the rows in the log are safe, the same "
+                f"command goes on from there"
             ) from error
 
     def close(self) -> None:
         """Ends vLLM's process."""
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
-        self.apart.end()
+        self.processes.end()
 
     def _add(self, request: Request) -> int:
         """Hands a request to vLLM; returns the words cut off its context."""
         spec = self.spec
-        ids, cut = reading.read(
+        ids, cut = prompt_tokens.fit_to_window(
             self.tokenizer, request.prompt, spec.chat, self.window - spec.max_tokens
         )
         parameters = self.sampling(
@@ -112,21 +119,25 @@ class VllmEngine:
         return cut
 
     def _result(self, output, request: Request, cut: int) -> Result:
-        (wrote,) = output.outputs
-        count = len(wrote.token_ids)
-        reason = wrote.finish_reason if wrote.finish_reason in ("stop", "length") else "unknown"
-        logprob = (
-            wrote.cumulative_logprob / count
-            if count and wrote.cumulative_logprob is not None
-            else None
-        )
+        (written,) = output.outputs
+        count = len(written.token_ids)
+        mean_logprob = None
+        if count and written.cumulative_logprob is not None:
+            mean_logprob = written.cumulative_logprob / count
+        known_reason = written.finish_reason in ("stop", "length")
         return Result(
-            request, wrote.text, reason, len(output.prompt_token_ids), count, logprob, cut
+            request,
+            text=written.text,
+            finish_reason=written.finish_reason if known_reason else "unknown",
+            prompt_tokens=len(output.prompt_token_ids),
+            tokens=count,
+            mean_logprob=mean_logprob,
+            context_cut=cut,
         )
 
 
-def arguments(spec: ml_collections.ConfigDict, cpu: bool) -> dict:
-    """VLLM's engine arguments for a teacher's fields, all but the model and its revision."""
+def engine_arguments(spec: ml_collections.ConfigDict, cpu: bool) -> dict:
+    """The engine arguments of vLLM for a teacher's fields, all but the model and its revision."""
     given = {
         # A CPU without bfloat16 units emulates it, several times slower than float32.
         "dtype": "float32" if cpu and spec.dtype == "auto" else spec.dtype,

@@ -2,6 +2,7 @@
 
 import ml_collections
 
+from tinyllm_jax.config_args import parse_arg as parse_arg
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.student import words
 
@@ -75,23 +76,6 @@ def default_config() -> ml_collections.ConfigDict:
     c.validation.questions = 0  # the first n of the validation split; 0: all
     c.validation.batch_size = 32
     return c
-
-
-def parse_arg(arg: str | None, **defaults: str) -> ml_collections.ConfigDict:
-    """The string after `CONFIG.py:` as a ConfigDict: "task=obqa,student=small" over `defaults`.
-
-    The defaults are the specification (after big_vision's `parse_arg`): a key that is not among
-    them raises a `UserError` that names the nearest one. All values are strings.
-    """
-    values = dict(defaults)
-    for part in filter(None, (arg or "").split(",")):
-        key, sep, value = part.partition("=")
-        if key not in values:
-            raise unknown("config argument", key, values)
-        if not sep:
-            raise UserError(f"config argument '{part}' has no value; write {key}=VALUE")
-        values[key] = value
-    return ml_collections.ConfigDict(values)
 
 
 def teacher_weights(arg: str, default: float = 1.0) -> ml_collections.ConfigDict:

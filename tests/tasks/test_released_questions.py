@@ -1,4 +1,4 @@
-"""The authors' released files: the real ones, and malformed ones, whose rows are reported and never guessed."""
+"""The authors' released files, and malformed ones, whose rows are reported and never guessed."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.tasks import released as files
+from tinyllm_jax.tasks import released_questions
 
 ROW = {"id": 1, "question": "Q?", "choices": ["a", "b"], "answer": "b"}
 
@@ -46,7 +46,7 @@ def test_malformed_rows_are_reported_by_index(tmp_path):
     ]
     file = tmp_path / "arc_train.json"
     file.write_text(json.dumps(rows))
-    good, bad = files.parse_rows(file, "arc", "train")
+    good, bad = released_questions.parse_rows(file, "arc", "train")
     assert [(index, question.id) for index, question in good] == [(0, "1"), (6, "4")]
     assert [index for index, _ in bad] == [1, 2, 3, 4, 5]
     assert "already used by row 0" in bad[-1][1]
@@ -55,7 +55,7 @@ def test_malformed_rows_are_reported_by_index(tmp_path):
 def test_json_lines_with_a_broken_line(tmp_path):
     file = tmp_path / "arc_train.json"
     file.write_text(json.dumps(ROW) + "\n{broken\n" + json.dumps({**ROW, "id": 2}) + "\n")
-    good, bad = files.parse_rows(file, "arc", "train")
+    good, bad = released_questions.parse_rows(file, "arc", "train")
     assert [index for index, _ in good] == [0, 2] and [index for index, _ in bad] == [1]
 
 
@@ -73,7 +73,7 @@ def test_a_cut_file_is_an_error(tmp_path, text):
     file = tmp_path / "arc_train.json"
     file.write_text(text)
     with pytest.raises(UserError, match="not valid JSON"):
-        files.parse_rows(file, "arc", "train")
+        released_questions.parse_rows(file, "arc", "train")
 
 
 def test_an_empty_split_is_an_error(tmp_path):

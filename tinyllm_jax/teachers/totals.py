@@ -1,4 +1,4 @@
-"""What a log cost: rows, tokens, time and failures, added up from its rows."""
+"""What a log's rows add up to: rows, tokens, time and failures."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,14 +7,15 @@ from tinyllm_jax.corpus.logrow import LogRow
 
 
 @dataclasses.dataclass(frozen=True)
-class Ledger:
-    """Totals of a log's good and failed rows.
+class Totals:
+    """The totals of a log's good and failed rows; as a string, one line for a person.
 
     Attributes:
-      rows, failed: good rows, and rows that failed and have not been made good.
+      rows: good rows.
+      failed: rows that failed and have not been made good.
       unforced: good rows that were not shown the gold answer.
-      prompt_tokens, tokens: read and written by the good rows (an engine that counts none adds
-        none).
+      prompt_tokens: tokens read for the good rows (an engine that counts none adds none).
+      tokens: tokens written in the good rows (likewise).
       seconds: the time spent, failures included.
       unfinished: good rows that ended at max_tokens.
       contexts_cut: good rows whose context was cut to fit the window.
@@ -43,10 +44,10 @@ class Ledger:
         return "; ".join(parts)
 
 
-def total(rows: Iterable[LogRow], failed: Iterable[LogRow]) -> Ledger:
+def add_up(rows: Iterable[LogRow], failed: Iterable[LogRow]) -> Totals:
     """The totals of a log's good rows and of its failed ones."""
     rows, failed = list(rows), list(failed)
-    return Ledger(
+    return Totals(
         rows=len(rows),
         failed=len(failed),
         unforced=sum(not row.forced for row in rows),
