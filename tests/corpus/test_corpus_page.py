@@ -8,10 +8,10 @@ import pytest
 import small_corpus
 from small_logs import QUESTIONS, all_rows, log_row, unforced, write_log
 
-from tinyllm_jax.corpus.showing import page
 from tinyllm_jax.corpus.build import build
 from tinyllm_jax.corpus.inspect import inspect
 from tinyllm_jax.corpus.report import format_report, percent, verdict
+from tinyllm_jax.corpus.showing import page
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.pages import ENVIRONMENT, charts

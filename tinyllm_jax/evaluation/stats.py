@@ -1,4 +1,4 @@
-"""What an accuracy is worth: its interval, its baselines, and the test that compares two students."""
+"""What an accuracy is worth: its interval, its baselines, and the test of two students."""
 
 import collections
 import dataclasses

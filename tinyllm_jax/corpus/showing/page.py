@@ -88,17 +88,18 @@ def html_page(corpus: Corpus) -> str:
 
 
 def _splits(report: Mapping) -> Iterator[tuple[str, Mapping, list[str]]]:
-    """Yields each split that has rationales, with its statistics and the flags that occur in it."""
+    """Yields each split that has rationales, its statistics, and the flags that occur in it."""
     for split, counts in report["splits"].items():
         columns = counts["teachers"].values()
+        found = [flag for flag in FLAGS if any(column[flag] for column in columns)]
         if any(column["rationales"] for column in columns):
-            yield split, counts, [flag for flag in FLAGS if any(column[flag] for column in columns)]
+            yield split, counts, found
 
 
 def _samples(
     wrote: Mapping[str, Sequence[tuple[Row, Rationale]]],
 ) -> Iterator[tuple[str, str, int, list[tuple[Row, Rationale]]]]:
-    """Yields a teacher, "sound" or a flag, how many of its rationales are that, and some of them."""
+    """Yields a teacher, "sound" or a flag, the number of its rationales that are, and some."""
     for teacher, pairs in wrote.items():
         for flag in ("sound", *FLAGS):
             found = [pair for pair in pairs if _fits(pair[1], flag)]
