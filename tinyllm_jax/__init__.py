@@ -9,6 +9,7 @@ Everything else looks at one of those two. The packages, in the order of the dat
     student/     Flax T5: modules, Hugging Face weights, LoRA, decoding and scoring
     training/    the objective, batches, sharding, checkpoints, the loop
     evaluation/  accuracies with intervals, predictions, the report
+    pages/       templates, style sheet and charts of the two HTML pages
     cli          `tinyllm COMMAND`, one thin function per command (opened.py: a student for it to
                  look at)
 

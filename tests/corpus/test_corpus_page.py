@@ -23,9 +23,12 @@ EVIL = "<script>alert('x')</script><img src=x onerror=\"alert(1)\"> & 'quoted'."
 class Reader(html.parser.HTMLParser):
     """Collects a page's tags, attributes and text, and checks that every tag is closed."""
 
-    def __init__(self, text):
+    def __init__(self, text: str):
         super().__init__()
-        self.tags, self.attributes, self.texts, self.open = [], [], [], []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []

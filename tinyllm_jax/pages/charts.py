@@ -19,34 +19,6 @@ MOST_BINS = 24  # of a histogram
 
 
 @dataclasses.dataclass(frozen=True)
-class Tick:
-    """A number beside an axis: how far along the axis it stands, and its text."""
-
-    at: float
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One series of a line chart: its index among all series, its name and its placed points."""
-
-    series: int
-    name: str
-    points: Points
-
-
-@dataclasses.dataclass(frozen=True)
-class Bar:
-    """A bar of a histogram, placed, and what it says when it is pointed at."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Chart:
     """A chart, ready to be drawn.
 
@@ -54,10 +26,10 @@ class Chart:
       label: what a screen reader says.
       height: of the whole chart.
       x_title: the text below the horizontal axis.
-      x_ticks, y_ticks: the numbers beside the axes.
+      x_ticks, y_ticks: the numbers beside the axes: (position, text).
       series: the index of the histogram's series, which gives its bars their colour.
-      bars: of a histogram.
-      curves: of a line chart.
+      bars: of a histogram: (x, y, width, height, text).
+      curves: of a line chart: (index of the series, name, placed points).
       width, left, right: the whole chart's width, and where the horizontal axis begins and ends.
     """
 
@@ -68,11 +40,11 @@ class Chart:
     label: str
     height: int
     x_title: str
-    x_ticks: Sequence[Tick]
-    y_ticks: Sequence[Tick]
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
     series: int = 0
-    bars: Sequence[Bar] = ()
-    curves: Sequence[Curve] = ()
+    bars: Sequence[tuple[float, float, float, float, str]] = ()
+    curves: Sequence[tuple[int, str, Points]] = ()
 
 
 def curves(series: Mapping[str, Points], unit: str = "") -> Chart | None:
@@ -108,16 +80,16 @@ def curves(series: Mapping[str, Points], unit: str = "") -> Chart | None:
 
     # A series without a point keeps its colour for the figures in which it has some.
     shown = [
-        Curve(index, name, [(across(step), down(value)) for step, value in some])
+        (index, name, [(across(step), down(value)) for step, value in some])
         for index, (name, some) in enumerate(finite.items())
         if some
     ]
     return Chart(
-        label=f"Curves over training steps: {', '.join(curve.name for curve in shown)}",
+        label=f"Curves over training steps: {', '.join(name for _, name, _ in shown)}",
         height=height,
         x_title="training steps",
-        x_ticks=[Tick(across(step), _number(step)) for step in x_ticks],
-        y_ticks=[Tick(down(value), _number(value) + unit) for value in y_ticks],
+        x_ticks=[(across(step), _number(step)) for step in x_ticks],
+        y_ticks=[(down(value), _number(value) + unit) for value in y_ticks],
         curves=shown,
     )
 
@@ -168,17 +140,17 @@ def _histogram(
     for index, name in enumerate(names):
         high = tall * counts[index] / total / top
         text = f"{name} words: {counts[index]:,}"
-        bars.append(Bar(LEFT + index * slot + 0.5, bottom - high, max(slot - 1, 1), high, text))
+        bars.append((LEFT + index * slot + 0.5, bottom - high, max(slot - 1, 1), high, text))
     return Chart(
         label=label,
         height=height,
         x_title=x_title,
         x_ticks=[
-            Tick(LEFT + index * slot, f"{index * gap:,}")
+            (LEFT + index * slot, f"{index * gap:,}")
             for index in range(0, len(names), math.ceil(len(names) / 6))
         ],
         y_ticks=[
-            Tick(bottom - tall * share / top, f"{100 * share:.3g} %") for share in (0, top / 2, top)
+            (bottom - tall * share / top, f"{100 * share:.3g} %") for share in (0, top / 2, top)
         ],
         series=series,
         bars=bars,
