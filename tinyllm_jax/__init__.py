@@ -10,6 +10,7 @@ Everything else looks at one of those two. The packages, in the order of the dat
     student/     Flax T5: modules, Hugging Face weights, LoRA, scoring and writing
     training/    the objective, batches, sharding, checkpoints, the loop
     evaluation/  accuracies with intervals, predictions, the report
+    pages/       templates, style sheet and charts of the two HTML pages
     cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
                  `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 

@@ -72,7 +72,8 @@ def define_build(values, argv):
 
 def corpus_build(values) -> None:
     """Joins teachers' logs and other corpora with their questions by content, reports on them, writes a corpus."""
-    from tinyllm_jax.corpus import build, page, report
+    from tinyllm_jax.corpus import build, report
+    from tinyllm_jax.corpus.showing import page
 
     if not values.log and not values.corpus:
         raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
@@ -111,7 +112,8 @@ def define_inspect(values, argv):
 
 def corpus_inspect(values) -> None:
     """Prints a sample of a corpus and its statistics."""
-    from tinyllm_jax.corpus import inspect, page
+    from tinyllm_jax.corpus import inspect
+    from tinyllm_jax.corpus.showing import page
 
     print(inspect.inspect(Path(values.corpus), values.json, values.sample))
     if values.report:

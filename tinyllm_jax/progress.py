@@ -1,4 +1,4 @@
-"""A progress line for long work: done of all, rate, time left."""
+"""Progress of long work on standard error: how much is done, how fast, and the time left."""
 
 import sys
 import time
@@ -41,17 +41,24 @@ class Progress:
     def _print(self, note: str, end: str) -> None:
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.start) / seconds
-        left = (
-            f"{_clock((self.total - self.done) / rate)} left"
-            if rate > 0 and self.done < self.total
-            else f"{_clock(seconds)} taken"
-        )
-        line = f"{self.label}  {self.done:,}/{self.total:,} {self.unit}  {rate:,.1f} {self.unit}/s  {left}"
-        line += f"  {note}" if note else ""
-        print(("\r\x1b[2K" if self.live else "") + line, end=end, file=sys.stderr, flush=True)
+        if rate > 0 and self.done < self.total:
+            clock = f"{_clock((self.total - self.done) / rate)} left"
+        else:
+            clock = f"{_clock(seconds)} taken"
+        parts = [
+            self.label,
+            f"{self.done:,}/{self.total:,} {self.unit}",
+            f"{rate:,.1f} {self.unit}/s",
+            clock,
+        ]
+        if note:
+            parts.append(note)
+        wipe = "\r\x1b[2K" if self.live else ""
+        print(wipe + "  ".join(parts), end=end, file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:
+    """A duration as "0:07" or "1:02:03"."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,4 +1,4 @@
-"""The corpus page and the text report: what they say, and that nothing a model wrote becomes markup."""
+"""The page and the text report on a corpus: what they say, and that no text becomes markup."""
 
 import html.parser
 import json
@@ -8,22 +8,27 @@ import pytest
 import small_corpus
 from small_logs import QUESTIONS, all_rows, log_row, unforced, write_log
 
-from tinyllm_jax.corpus import bars, page
 from tinyllm_jax.corpus.build import build
 from tinyllm_jax.corpus.inspect import inspect
 from tinyllm_jax.corpus.report import format_report, percent, verdict
+from tinyllm_jax.corpus.showing import page
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.pages import ENVIRONMENT, charts
 
+DRAW = ENVIRONMENT.get_template("charts.svg").module
 EVIL = "<script>alert('x')</script><img src=x onerror=\"alert(1)\"> & 'quoted'."
 
 
 class Reader(html.parser.HTMLParser):
     """Collects a page's tags, attributes and text, and checks that every tag is closed."""
 
-    def __init__(self, text):
+    def __init__(self, text: str):
         super().__init__()
-        self.tags, self.attributes, self.texts, self.open = [], [], [], []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -47,7 +52,7 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.fixture
 def built(tmp_path):
-    """A corpus of a forced and an unforced teacher, one evil rationale and one cut off; returns its directory."""
+    """The directory of a corpus of a forced and an unforced teacher, with an evil rationale."""
     train = QUESTIONS["train"]
     rows = [
         log_row(train[0], text=EVIL, model="<b>org/m</b>"),
@@ -133,11 +138,10 @@ def test_a_page_that_cannot_be_written(built, tmp_path):
 
 
 def test_bars_tell_their_numbers():
-    assert 'width="70.0" height="8"' in bars.share(
-        0.5, 0, "half"
-    ) and 'aria-label="half"' in bars.share(0.5, 0, "half")
-    assert 'width="0.0"' in bars.share(0.0, 0, "") and 'width="1.5"' in bars.share(0.0001, 0, "")
-    drawn = bars.interval({"correct": 1, "n": 4, "low": 0.1, "high": 0.6}, 7, "x")
+    half = DRAW.share(0.5, 0, "half")
+    assert 'width="70.0" height="8"' in half and 'aria-label="half"' in half
+    assert 'width="0.0"' in DRAW.share(0.0, 0, "") and 'width="1.5"' in DRAW.share(0.0001, 0, "")
+    drawn = DRAW.interval(1 / 4, 0.1, 0.6, 7, "x")
     assert (
         'cx="50.0"' in drawn and 'x="20.0"' in drawn and 'width="100.0"' in drawn and "s1" in drawn
     )
@@ -145,15 +149,15 @@ def test_bars_tell_their_numbers():
 
 def test_histograms_count_every_text():
     lengths = {"a": [0, 1, 1, 2, 500], "b": [], "c": [40] * 3 + list(range(50)) * 4}
-    charts = bars.histograms(lengths)
-    assert list(charts) == ["a", "c"]
-    for name, chart in charts.items():
+    drawn = {name: DRAW.chart(chart) for name, chart in charts.histograms(lengths).items()}
+    assert list(drawn) == ["a", "c"]
+    for name, chart in drawn.items():
         counts = [int(count) for count in re.findall(r"words: (\d+)</title>", chart)]
-        assert sum(counts) == len(lengths[name]) and len(counts) <= bars.MOST_BINS + 1
+        assert sum(counts) == len(lengths[name]) and len(counts) <= charts.MOST_BINS + 1
         assert len(re.findall(r"(?:to \d+|or more) words", chart)) == len(counts)
-    assert re.search(r"or more words: 1<", charts["a"])
-    assert bars.histograms({"a": []}) == {}
-    assert "0 to 0 words: 1<" in bars.histograms({"a": [0]})["a"]
+    assert re.search(r"or more words: 1<", drawn["a"])
+    assert charts.histograms({"a": []}) == {}
+    assert "0 to 0 words: 1<" in DRAW.chart(charts.histograms({"a": [0]})["a"])
 
 
 def test_the_text_report(built):

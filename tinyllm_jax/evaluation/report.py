@@ -1,4 +1,7 @@
-"""Several students side by side: the verdict in words, and the table on the console. `page.py` makes the same as HTML."""
+"""Several students side by side: the verdict in words, and the table on the console.
+
+`page.py` shows the same as HTML.
+"""
 
 import dataclasses
 import itertools
@@ -9,13 +12,14 @@ from tinyllm_jax.evaluation.results import METRICS, Result
 from tinyllm_jax.evaluation.stats import Accuracy, Paired
 from tinyllm_jax.tasks import Question
 
-HEADLINE = "likelihood"  # the metric that decides who is ahead: the least harsh on a small student's spelling
+# The metric that decides who is ahead: it is the least harsh on a small student's spelling.
+HEADLINE = "likelihood"
 LEVEL = 0.05  # the p-value below which a difference is called one
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentReport:
-    """One student's row.
+    """What a report shows of one student.
 
     Attributes:
       name: unique in the report, e.g. "multi-teacher student" or "answers-only student".
@@ -34,14 +38,24 @@ class StudentReport:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A question to show in full, and what each student wrote besides its answer: student name → target → text."""
+    """A question to show in full.
+
+    Attributes:
+      question: the question.
+      rationales: what students wrote besides their answers: student name → target → text.
+    """
 
     question: Question
     rationales: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def check(students: Sequence[StudentReport]) -> None:
-    """Raises `UserError` unless there are students, with names of their own, all on one task and split."""
+    """Checks that students can be compared in one report.
+
+    Raises:
+      UserError: there are none, two have one name, or they were evaluated on different tasks or
+        splits.
+    """
     names = [student.name for student in students]
     if not students:
         raise UserError("a report needs at least one student")
@@ -61,61 +75,76 @@ def ranked(students: Sequence[StudentReport], metric: str = HEADLINE) -> list[St
 
 
 def verdict(students: Sequence[StudentReport]) -> list[str]:
-    """Who is ahead, whether the questions suffice to say so, and how that compares with knowing nothing: sentences."""
+    """The report in a few sentences.
+
+    They say who is ahead, whether the questions suffice to say so, which other metrics name another
+    student, and how the best student compares with knowing nothing.
+
+    Raises:
+      UserError: the students cannot be compared in one report.
+    """
     check(students)
     best, *rest = ranked(students)
-    sentences = [_lead(best, rest[0]) if rest else _alone(best)]
-    if rest:
-        sentences += _dissent(best, students)
-    return [*sentences, _against_baselines(best)]
+    if not rest:
+        return [_alone(best), _against_baselines(best)]
+    return [_lead(best, rest[0]), *_dissent(best, students), _against_baselines(best)]
 
 
 def _alone(student: StudentReport) -> str:
+    """The first sentence of a report on one student: its accuracy."""
     result = student.result
     accuracy = result.accuracy(HEADLINE)
     return (
-        f"{_the(student.name)} answers {percent(accuracy.rate)} of {result.n:,} {result.split} questions right "
-        f"(95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})."
+        f"{_the(student.name)} answers {percent(accuracy.rate)} of {result.n:,} {result.split} "
+        f"questions right (95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})."
     )
 
 
 def _lead(best: StudentReport, second: StudentReport) -> str:
-    high, low = best.result.accuracy(HEADLINE), second.result.accuracy(HEADLINE)
-    of = f"{percent(high.rate)} against {percent(low.rate)} of {best.result.n:,} {best.result.split} questions"
+    """The first sentence of a report on several: how far the best is ahead of the second."""
     test = best.result.against(second.result, HEADLINE)
+    both = f"{_the(best.name)} and {_the(second.name, 'the')}"
     if test is None:
-        return f"{_the(best.name)} and {_the(second.name, 'the')} answered different questions and cannot be compared."
+        return f"{both} answered different questions and cannot be compared."
+    high = percent(best.result.accuracy(HEADLINE).rate)
+    low = percent(second.result.accuracy(HEADLINE).rate)
+    rates = f"{high} against {low} of {best.result.n:,} {best.result.split} questions"
     if test.first_only == test.second_only:
-        return f"{_the(best.name)} and {_the(second.name, 'the')} are level ({of})."
-    ahead = f"{_the(best.name)} is ahead of {_the(second.name, 'the')} by {test.points:.1f} points ({of})"
+        return f"{both} are level ({rates})."
+    ahead = (
+        f"{_the(best.name)} is ahead of {_the(second.name, 'the')} "
+        f"by {test.points:.1f} points ({rates})"
+    )
     if test.p < LEVEL:
         return f"{ahead}, more than chance explains: {p_value(test.p)}."
     return f"{ahead}, but the two are not distinguishable on these questions: {p_value(test.p)}."
 
 
 def _dissent(best: StudentReport, students: Sequence[StudentReport]) -> list[str]:
+    """A sentence for each metric by which another student than the best is ahead."""
     sentences = []
     for metric, heading in METRICS.items():
         other = ranked(students, metric)[0]
         rate, own = other.result.accuracy(metric).rate, best.result.accuracy(metric).rate
         if metric != HEADLINE and rate > own:
             sentences.append(
-                f"By {heading}, {_the(other.name, 'the')} is ahead ({percent(rate)} against {percent(own)})."
+                f"By {heading}, {_the(other.name, 'the')} is ahead "
+                f"({percent(rate)} against {percent(own)})."
             )
     return sentences
 
 
 def _against_baselines(student: StudentReport) -> str:
+    """The last sentence: whether a student is better than the best baseline."""
     lines = baselines(student.result)
     known = ", ".join(f"{name} gives {percent(rate)}" for name, rate in lines.items())
     accuracy, bar = student.result.accuracy(HEADLINE), max(lines.values())
-    better = (
-        "clearly better"
-        if accuracy.low > bar
-        else "worse"
-        if accuracy.high < bar
-        else "not clearly better"
-    )
+    if accuracy.low > bar:
+        better = "clearly better"
+    elif accuracy.high < bar:
+        better = "worse"
+    else:
+        better = "not clearly better"
     return f"{_the(student.name)} is {better} than knowing nothing ({known})."
 
 
@@ -133,41 +162,39 @@ def comparisons(
     """Every pair of students that answered the same questions, with its paired test by metric."""
     pairs = []
     for first, second in itertools.combinations(students, 2):
-        if first.result.against(second.result, HEADLINE):
-            pairs.append(
-                (first, second, {m: first.result.against(second.result, m) for m in METRICS})
-            )
+        tests = {}
+        for metric in METRICS:
+            test = first.result.against(second.result, metric)
+            if test:
+                tests[metric] = test
+        if tests:
+            pairs.append((first, second, tests))
     return pairs
 
 
 def table(students: Sequence[StudentReport]) -> str:
-    """The students, the baselines and the verdict as aligned plain text, for the console."""
+    """The students, the baselines and the verdict as aligned plain text, for the console.
+
+    Raises:
+      UserError: the students cannot be compared in one report.
+    """
     check(students)
     result = students[0].result
     rows = [["", "n", *METRICS.values()]]
     for student in students:
-        found = student.result
-        rows.append(
-            [
-                student.name,
-                f"{found.n:,}",
-                *(interval(found.accuracy(metric)) for metric in METRICS),
-            ]
-        )
-    rows.append(["chance", f"{result.n:,}", *[f"{100 * result.chance:.1f}"] * len(METRICS)])
+        accuracies = [student.result.accuracy(metric) for metric in METRICS]
+        rows.append([student.name, f"{student.result.n:,}", *map(interval, accuracies)])
+    # A baseline is the same by every metric.
+    rows.append(["chance", f"{result.n:,}"] + [f"{100 * result.chance:.1f}"] * len(METRICS))
     if result.majority:
-        line = result.majority
-        rows.append(
-            [
-                f"always {line.answer}",
-                f"{line.accuracy.n:,}",
-                *[interval(line.accuracy)] * len(METRICS),
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
-    ]
+        found = result.majority.accuracy
+        name = f"always {result.majority.answer}"
+        rows.append([name, f"{found.n:,}"] + [interval(found)] * len(METRICS))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
     title = f"{result.task}, {result.split}: accuracy in % with its 95 % interval"
     counts = [f"{s.name}: {counts_line(s.result)}" for s in students]
     pairs = ["", *_pair_lines(students), ""] if len(students) > 2 else []
@@ -205,9 +232,11 @@ def percent(rate: float) -> str:
 
 def p_value(p: float) -> str:
     """A p-value as "p = 0.40" or "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _the(name: str, article: str = "The") -> str:
-    # "The multi-teacher student" reads well; a model's path stays as it is.
+    """A student's name with its article; a model's path stays as it is."""
     return f"{article} {name}" if name.endswith("student") else name

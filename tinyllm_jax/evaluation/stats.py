@@ -1,16 +1,22 @@
-"""What an accuracy is worth: its interval, the baselines beside it, and the test that compares two students."""
+"""What an accuracy is worth: its interval, its baselines, and the test of two students."""
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from tinyllm_jax.intervals import wilson
 from tinyllm_jax.tasks import Question
 
+T = TypeVar("T", int, str)
+
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """`correct` of `n` questions answered right; `rate`, `low` and `high` are fractions in [0, 1]."""
+    """How many of `n` questions were answered right: `correct`.
+
+    `rate`, `low` and `high` are fractions in [0, 1].
+    """
 
     correct: int
     n: int
@@ -48,12 +54,12 @@ class Majority:
 
 @dataclasses.dataclass(frozen=True)
 class Paired:
-    """Two students on the same `n` questions, and the exact p-value that they differ by chance alone.
+    """Two students on the same questions, compared by the exact McNemar test.
 
     Attributes:
       first_only: questions that only the first student answered right.
       second_only: questions that only the second answered right.
-      n: all questions.
+      n: the number of all questions.
       p: the two-sided p-value of `mcnemar`.
     """
 
@@ -74,12 +80,19 @@ def chance(questions: Sequence[Question]) -> float:
 
 
 def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majority | None:
-    """The commonest answer of `train`, given to every one of `questions`; None when `train` is empty.
+    """How a student does that gives the commonest answer of `train` to every question.
 
-    Where every training question offers the same choices (yes / no / maybe) the commonest answer is
-    a *text*; anywhere else a text hardly recurs, and it is a *position*. A question without that
-    text or position counts as answered wrong. Of equally common answers the first in the alphabet,
-    or the first position, is taken.
+    Where every training question offers the same choices (yes / no / maybe), the commonest answer
+    is a *text*. Anywhere else a text hardly recurs, and the commonest answer is a *position*. A
+    question without that text or position counts as answered wrong. Of equally common answers the
+    first in the alphabet, or the first position, is taken.
+
+    Args:
+      train: the questions of the training split.
+      questions: the evaluated questions.
+
+    Returns:
+      The baseline, or None when `train` is empty.
     """
     if not train:
         return None
@@ -93,7 +106,7 @@ def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majori
     return Majority("position", f"({chr(ord('a') + position)})", Accuracy(right, len(questions)))
 
 
-def _commonest(values):
+def _commonest(values: Iterable[T]) -> T:
     counts = collections.Counter(values)
     return min(counts, key=lambda value: (-counts[value], value))
 
@@ -101,20 +114,28 @@ def _commonest(values):
 def mcnemar(first_only: int, second_only: int) -> float:
     """The exact two-sided McNemar p-value of two students that answered the same questions.
 
-    Under "no difference" each question that just one of them got right is a fair coin's toss: the
-    p-value is twice the lower tail of Binomial(first_only + second_only, 1/2), at most 1. McNemar
-    (1947), Psychometrika 12; the exact form as in statsmodels' `mcnemar(exact=True)`.
+    If the students do not differ, each question that just one of them got right is a fair coin's
+    toss. McNemar (1947), Psychometrika 12; the exact form as in statsmodels' `mcnemar(exact=True)`.
+
+    Args:
+      first_only: the number of questions that only the first student answered right.
+      second_only: the number of questions that only the second answered right.
     """
     tosses = first_only + second_only
-    tail = ways = 1  # of no head; in whole numbers, exact however many questions there are
-    for heads in range(1, min(first_only, second_only) + 1):
-        ways = ways * (tosses - heads + 1) // heads
-        tail += ways
-    return min(1.0, 2 * tail / 2**tosses)
+    if not tosses:
+        return 1.0
+    from scipy.stats import binomtest  # here, because it takes a second to import
+
+    return float(binomtest(min(first_only, second_only), tosses, 0.5).pvalue)
 
 
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """Compares two students from whether each got question i right; both sequences have the same order and length."""
+    """Compares two students by whether each of them got question i right.
+
+    Args:
+      first: the first student's answers, in the order of the questions.
+      second: the second student's answers to the same questions.
+    """
     first_only = sum(a and not b for a, b in zip(first, second, strict=True))
     second_only = sum(b and not a for a, b in zip(first, second, strict=True))
     return Paired(first_only, second_only, len(first), mcnemar(first_only, second_only))

@@ -72,4 +72,4 @@ class Student:
         """The token ids that the decoder is given before it writes a target; often none."""
         if self.prefix_side == "encoder" or target == ANSWER:
             return []
-        return inputs.told(self.tokenizer, self.prefixes[target])
+        return inputs.prefix_tokens(self.tokenizer, self.prefixes[target])

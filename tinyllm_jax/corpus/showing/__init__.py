@@ -1,0 +1,1 @@
+"""Shows a corpus: as text, as a report and as an HTML page."""
