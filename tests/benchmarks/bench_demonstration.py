@@ -1,4 +1,4 @@
-"""The demonstration's table: students of the made-up things, over several seeds of data and training.
+"""The demonstration's table: students of the made-up things, over several seeds.
 
     python tests/benchmarks/bench_demonstration.py --out runs/demonstration --seeds 0,1,2,3,4
     python tests/benchmarks/bench_demonstration.py --ceiling
@@ -14,7 +14,6 @@ import itertools
 import pathlib
 import random
 import statistics
-import sys
 
 from tinyllm_jax import cli
 from tinyllm_jax.corpus import store
@@ -122,7 +121,7 @@ def evaluated(
 
 
 def print_table(seeds: list[str], found: dict[str, list[results.Result]]) -> None:
-    """Accuracies by seed, their mean and least; then paired tests, all seeds' questions together."""
+    """Accuracies by seed, their mean and least; then paired tests of all seeds together."""
     print(
         f"\n{'accuracy in %':18}"
         + "".join(f"{'seed ' + seed:>9}" for seed in seeds)
@@ -139,15 +138,14 @@ def print_table(seeds: list[str], found: dict[str, list[results.Result]]) -> Non
     }
     for first, second in itertools.combinations(found, 2):
         test = stats.paired(right[second], right[first])
-        print(
-            f"{second} against {first}: {test.points:+.1f} points of {test.n:,} questions, {report.p_value(test.p)}"
-        )
+        found_in = f"{test.points:+.1f} points of {test.n:,} questions, {report.p_value(test.p)}"
+        print(f"{second} against {first}: {found_in}")
 
 
 def print_ceiling(draws: int = 20_000) -> None:
-    """How often a learner that knows `MATERIALS` and `SHAPES` is right who sees n answers about a thing.
+    """How often a perfect learner is right who sees some answers about a thing.
 
-    It keeps every (material, shape) that the answers allow, and takes the likeliest choice.
+    It knows `MATERIALS` and `SHAPES`, keeps every (material, shape) that the answers allow, and takes the likeliest choice.
     """
     kinds = list(itertools.product(things.MATERIALS, things.SHAPES))
     can = {kind: {*things.MATERIALS[kind[0]], *things.SHAPES[kind[1]]} for kind in kinds}
@@ -176,4 +174,4 @@ def print_ceiling(draws: int = 20_000) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

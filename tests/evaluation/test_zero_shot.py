@@ -1,4 +1,4 @@
-"""A Hugging Face student that was not trained here: the zero-shot row, with real weights and questions."""
+"""A Hugging Face student that was not trained here: the zero-shot row, with real weights."""
 
 import json
 
