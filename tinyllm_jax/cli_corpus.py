@@ -23,7 +23,8 @@ def define_import(values, argv):
 
 def corpus_import(values) -> None:
     """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
-    from tinyllm_jax.corpus import released, report
+    from tinyllm_jax.corpus.importing import released
+    from tinyllm_jax.corpus.showing import report
 
     if values.task not in tasks.TASKS:
         raise errors.unknown("task", values.task, tasks.TASKS)
@@ -34,7 +35,7 @@ def corpus_import(values) -> None:
 
 def define_build(values, argv):
     """The flags of `corpus_build`."""
-    from tinyllm_jax.corpus import policy
+    from tinyllm_jax.corpus.joining import policy
 
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string(
@@ -72,7 +73,9 @@ def define_build(values, argv):
 
 def corpus_build(values) -> None:
     """Joins teachers' logs and other corpora with their questions by content, reports on them, writes a corpus."""
-    from tinyllm_jax.corpus import build, page, report
+    from tinyllm_jax.corpus import page
+    from tinyllm_jax.corpus.joining import build
+    from tinyllm_jax.corpus.showing import report
 
     if not values.log and not values.corpus:
         raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
@@ -111,7 +114,8 @@ def define_inspect(values, argv):
 
 def corpus_inspect(values) -> None:
     """Prints a sample of a corpus and its statistics."""
-    from tinyllm_jax.corpus import inspect, page
+    from tinyllm_jax.corpus import page
+    from tinyllm_jax.corpus.showing import inspect
 
     print(inspect.inspect(Path(values.corpus), values.json, values.sample))
     if values.report:

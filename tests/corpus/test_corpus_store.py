@@ -158,7 +158,8 @@ def test_same_bytes_in_every_process(corpus_dir, tmp_path, seed):
 
 def test_what_teachers_import_is_light():
     code = (
-        "import sys; from tinyllm_jax.corpus import logrow, quality, schema, tfrecord;"
+        "import sys; from tinyllm_jax.corpus import logrow, schema, tfrecord;"
+        "from tinyllm_jax.corpus.judging import quality;"
         "print([m for m in ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -170,7 +171,8 @@ def test_what_teachers_import_is_light():
 def test_no_framework_is_imported(tmp_path):
     code = (
         "import sys; import small_corpus as c;"
-        "from tinyllm_jax.corpus import build, inspect, page, released, report, store, verify;"
+        "from tinyllm_jax.corpus import page, store, verify; from tinyllm_jax.corpus.joining import build;"
+        "from tinyllm_jax.corpus.importing import released; from tinyllm_jax.corpus.showing import inspect, report;"
         "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
         "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets') if m in sys.modules])"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.teachers import prompts
 
 REPO = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import build
+from tinyllm_jax.corpus.joining import build
 from tinyllm_jax.teachers import log
 
 TINY = Path(tiny.__file__)

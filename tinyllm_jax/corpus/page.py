@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tinyllm_jax.corpus import bars, statistics
-from tinyllm_jax.corpus.quality import BAD, FLAGS
-from tinyllm_jax.corpus.report import (
+from tinyllm_jax.corpus import bars
+from tinyllm_jax.corpus.judging import statistics
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
+from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.corpus.showing.report import (
     MEANING,
     accuracy,
     corpus_line,
@@ -15,7 +17,6 @@ from tinyllm_jax.corpus.report import (
     teachers,
     verdict,
 )
-from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.style import document

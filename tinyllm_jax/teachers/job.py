@@ -16,7 +16,7 @@ from pathlib import Path
 import ml_collections
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress

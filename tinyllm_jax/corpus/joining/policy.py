@@ -12,9 +12,9 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus import quality, sentences
+from tinyllm_jax.corpus.judging import quality, sentences
+from tinyllm_jax.corpus.judging.statistics import mark_duplicates
 from tinyllm_jax.corpus.schema import Rationale, Row
-from tinyllm_jax.corpus.statistics import mark_duplicates
 from tinyllm_jax.errors import unknown
 from tinyllm_jax.tasks.question import Question
 

@@ -5,21 +5,14 @@ never by row order.
 import os
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus import (
-    beside,
-    choose,
-    statistics,
-    store,
-)
-from tinyllm_jax.corpus import (
-    logs as logfiles,
-)
-from tinyllm_jax.corpus import (
-    policy as policies,
-)
-from tinyllm_jax.corpus.choose import Answers
+from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.joining import choose, other_corpora
+from tinyllm_jax.corpus.joining import logs as logfiles
+from tinyllm_jax.corpus.joining import policy as policies
+from tinyllm_jax.corpus.joining.choose import Answers
+from tinyllm_jax.corpus.joining.logs import Slot, slot_of
+from tinyllm_jax.corpus.judging import statistics
 from tinyllm_jax.corpus.logrow import LogRow
-from tinyllm_jax.corpus.logs import Slot, slot_of
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
@@ -65,7 +58,7 @@ def build(
     store.check_free(out)
     known = {slot_of(question): question for part in questions.values() for question in part}
     logged = logfiles.read_logs(logs, task, known)
-    imported = beside.read_corpora(corpora, task, questions)
+    imported = other_corpora.read_corpora(corpora, task, questions)
     _check_names(logged.sources, imported.sources)
     stated = {
         teacher: {slot: choose.answers(rows, known[slot]) for slot, rows in by_slot.items()}

@@ -5,9 +5,9 @@ import json
 import os
 import textwrap
 
-from tinyllm_jax.corpus import statistics
-from tinyllm_jax.corpus.report import format_report
+from tinyllm_jax.corpus.judging import statistics
 from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 
 WIDTH = 110  # columns of the printed sample

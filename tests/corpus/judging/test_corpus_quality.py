@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyllm_jax.corpus import quality, statistics
+from tinyllm_jax.corpus.judging import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 

@@ -3,8 +3,9 @@
 import pytest
 from small_logs import QUESTIONS, all_rows, log_row, write_log
 
-from tinyllm_jax.corpus import policy, quality, statistics
-from tinyllm_jax.corpus.build import build
+from tinyllm_jax.corpus.joining import policy
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.judging import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError

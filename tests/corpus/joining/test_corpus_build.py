@@ -7,8 +7,8 @@ import pytest
 from small_logs import FIRST, QUESTIONS, all_rows, contents, failed, log_row, write_log
 
 from tinyllm_jax.corpus import tfrecord
-from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.report import format_report
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question

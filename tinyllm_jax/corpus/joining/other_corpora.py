@@ -5,7 +5,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.logs import Slot, slot_of
+from tinyllm_jax.corpus.joining.logs import Slot, slot_of
 from tinyllm_jax.corpus.schema import Rationale
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.tasks.question import Question

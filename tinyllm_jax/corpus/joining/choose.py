@@ -10,9 +10,9 @@ import collections
 import math
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus.joining.logs import Slot, slot_of
+from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.corpus.logrow import LogRow
-from tinyllm_jax.corpus.logs import Slot, slot_of
 from tinyllm_jax.corpus.schema import Rationale
 from tinyllm_jax.intervals import wilson
 from tinyllm_jax.tasks.question import Question

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.quality import BAD, FLAGS, normal, stated_answer
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS, normal, stated_answer
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from tinyllm_jax.corpus import verify
-from tinyllm_jax.corpus.inspect import inspect
-from tinyllm_jax.corpus.released import LLAMA, T5, import_released
-from tinyllm_jax.corpus.report import format_report
+from tinyllm_jax.corpus.importing.released import LLAMA, T5, import_released
+from tinyllm_jax.corpus.showing.inspect import inspect
+from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from tinyllm_jax.corpus.quality import BAD, FLAGS
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
 
 LISTED = 10  # problems shown; the manifest has them all
 MEANING = {  # what a rationale with a flag does

@@ -28,7 +28,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinyllm_jax.corpus import policy, quality, statistics, store
+from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.joining import policy
+from tinyllm_jax.corpus.judging import quality, statistics
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError, unknown

@@ -7,9 +7,9 @@ import pytest
 from small_logs import FIRST, QUESTIONS, contents, failed, log_row, unforced, write_log
 
 from tinyllm_jax import intervals
-from tinyllm_jax.corpus import choose
-from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.logs import slot_of
+from tinyllm_jax.corpus.joining import choose
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.joining.logs import slot_of
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.tasks.question import Question
 

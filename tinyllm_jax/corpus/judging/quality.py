@@ -27,7 +27,7 @@ context is reasoning, so that its words count as new.
 import collections
 import re
 
-from tinyllm_jax.corpus import sentences
+from tinyllm_jax.corpus.judging import sentences
 from tinyllm_jax.tasks.question import Question
 
 BAD = ("empty", "unterminated", "echo", "contradicts", "duplicate", "no_new_word", "repetition")

@@ -6,7 +6,7 @@ import pytest
 from small_logs import QUESTIONS, all_rows, contents, log_row, write_log
 
 from tinyllm_jax.corpus import store
-from tinyllm_jax.corpus.build import build
+from tinyllm_jax.corpus.joining.build import build
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
