@@ -53,7 +53,7 @@ class Student:
 
     def questions(self, split: str, count: int = 0) -> list[Question]:
         """The first `count` questions of a split; 0: all."""
-        return [row.question for row in self.corpus.some_rows(split)][: count or None]
+        return [row.question for row in self.corpus.nonempty_rows(split)][: count or None]
 
     def length(self, questions: list[Question], target: str) -> int:
         """The input length for these questions: `input_length`, or more where one needs it without any context."""

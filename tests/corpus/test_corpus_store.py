@@ -46,8 +46,8 @@ def test_an_empty_split_is_an_error_where_it_is_needed(corpus_dir):
     with pytest.raises(
         UserError, match=r"split 'test' of .* is empty \(not empty: train, validation\)"
     ):
-        Corpus(corpus_dir).some_rows("test")
-    assert len(Corpus(corpus_dir).some_rows("train")) == 23
+        Corpus(corpus_dir).nonempty_rows("test")
+    assert len(Corpus(corpus_dir).nonempty_rows("train")) == 23
 
 
 def test_what_is_not_the_corpus_asked_for(corpus_dir, tmp_path):

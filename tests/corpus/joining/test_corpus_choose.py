@@ -9,7 +9,7 @@ from small_logs import FIRST, QUESTIONS, contents, failed, log_row, unforced, wr
 from tinyllm_jax import intervals
 from tinyllm_jax.corpus.joining import choose
 from tinyllm_jax.corpus.joining.build import build
-from tinyllm_jax.corpus.joining.logs import slot_of
+from tinyllm_jax.corpus.joining.logs import identity_of
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.tasks.question import Question
 
@@ -23,7 +23,7 @@ FORCED = log_row(text="We count up by one.")
 
 
 def chosen(rows, question=FIRST):
-    return choose.rationale(rows, question, choose.answers(rows, question))
+    return choose.rationale(rows, question, choose.stated_answers(rows, question))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_vote_share(texts, forced, share):
 
 def test_equal_choices_are_one_answer():
     question = Question("q", "things", "train", "", "Which?", ("cats", "dogs", "cats"), "cats")
-    assert choose.answers(
+    assert choose.stated_answers(
         [unforced("It is (c): the answer is (c).", question=question)], question
     ) == {0: "cats"}
 
@@ -87,7 +87,7 @@ def test_equal_choices_are_one_answer():
 def stated(**answers):
     """By question number what its samples state: stated(q0="10-") is 1, 0 and nothing."""
     return {
-        slot_of(QUESTIONS["train"][int(name[1:])]): {
+        identity_of(QUESTIONS["train"][int(name[1:])]): {
             sample: None if mark == "-" else mark
             for sample, mark in enumerate(marks)
             if mark != "x"

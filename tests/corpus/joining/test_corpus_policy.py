@@ -97,7 +97,7 @@ def rows_of(*texts):
 
 
 def test_texts_that_are_equal_once_cut_are_duplicates():
-    rows = policy.apply(
+    rows = policy.apply_policy(
         "clean+truncate", rows_of(f"{GOOD} And one", f"{GOOD} And two", "Steel sticks")
     )
     assert [(row.rationales["m"].flags, row.rationales["m"].weight) for row in rows] == [
@@ -105,7 +105,7 @@ def test_texts_that_are_equal_once_cut_are_duplicates():
         (("duplicate", "truncated"), 0),
         (("unterminated",), 0),
     ]
-    told = policy.report("clean+truncate", {"train": rows}, ["m", "absent"])
+    told = policy.policy_report("clean+truncate", {"train": rows}, ["m", "absent"])
     assert told == {
         "name": "clean+truncate",
         "teachers": {
@@ -123,21 +123,21 @@ def test_texts_that_are_equal_once_cut_are_duplicates():
 def test_only_the_truncating_policy_changes_a_text():
     rows = rows_of(f"{GOOD} And one", "")
     for name in ("keep-all", "clean"):
-        assert [row.rationales["m"].text for row in policy.apply(name, rows)] == [
+        assert [row.rationales["m"].text for row in policy.apply_policy(name, rows)] == [
             f"{GOOD} And one",
             "",
         ]
-    assert policy.report("keep-all", {"train": policy.apply("keep-all", rows)}, ["m"])["teachers"][
-        "m"
-    ] == {"kept": 1, "dropped": 1, "truncated": 0, "flags": {"empty": 1}}
+    assert policy.policy_report(
+        "keep-all", {"train": policy.apply_policy("keep-all", rows)}, ["m"]
+    )["teachers"]["m"] == {"kept": 1, "dropped": 1, "truncated": 0, "flags": {"empty": 1}}
 
 
 def test_applying_a_policy_to_its_own_result_changes_nothing():
-    once = policy.apply(
+    once = policy.apply_policy(
         "clean+truncate",
         rows_of(f"{GOOD} And one", GOOD, "no sentence", f"Good steel.\nOptions:\n{GOOD}"),
     )
-    assert policy.apply("clean+truncate", once) == once
+    assert policy.apply_policy("clean+truncate", once) == once
     for row in statistics.mark_duplicates(once):
         assert "unterminated" in row.rationales["m"].flags or row.rationales["m"].text.endswith(".")
 

@@ -87,7 +87,7 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     Raises:
       UserError: there are no such files, a question file is not JSON, or `out` is not free.
     """
-    store.check_free(out)
+    store.require_free(out)
     tally = Tally()
     rows = {
         split: _read_split(Path(directory), task, split, tally)

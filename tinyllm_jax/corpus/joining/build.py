@@ -1,24 +1,26 @@
-"""Builds a corpus: questions joined with the rows of rationale logs and the columns of other corpora, by id and content,
-never by row order.
+"""Builds a corpus from questions, rationale logs and the columns of other corpora.
+
+Everything is joined by id and content, never by row order.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 
 from tinyllm_jax.corpus import store
-from tinyllm_jax.corpus.joining import choose, other_corpora
-from tinyllm_jax.corpus.joining import logs as logfiles
-from tinyllm_jax.corpus.joining import policy as policies
-from tinyllm_jax.corpus.joining.choose import Answers
-from tinyllm_jax.corpus.joining.logs import Slot, slot_of
-from tinyllm_jax.corpus.judging import statistics
+from tinyllm_jax.corpus.joining import choose
+from tinyllm_jax.corpus.joining.choose import StatedAnswers
+from tinyllm_jax.corpus.joining.logs import Identity, LoggedRows, identity_of, read_logs
+from tinyllm_jax.corpus.joining.other_corpora import read_corpora
+from tinyllm_jax.corpus.joining.policy import apply_policy, check_policy, policy_report
+from tinyllm_jax.corpus.judging.statistics import statistics
 from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
-Columns = dict[str, dict[Slot, Rationale]]  # by teacher and question
+Columns = dict[str, dict[Identity, Rationale]]  # by teacher and question
+Stated = dict[str, dict[Identity, StatedAnswers]]  # by teacher and question
 
 
 def build(
@@ -29,7 +31,7 @@ def build(
     corpora: Sequence[str | os.PathLike] = (),
     policy: str = "keep-all",
 ) -> Manifest:
-    """Makes a corpus of a task's questions, of what teachers logged about them, and of other corpora's columns.
+    """Makes a corpus of a task's questions, teachers' logs about them, and other corpora.
 
     A row belongs to the question of its split, id and content; one of another question, or of one
     whose content has changed since, is counted and left out, and so is a failed row. `choose` says
@@ -54,99 +56,100 @@ def build(
         made with different settings, a teacher is in two inputs, there is no rationale at all, the
         policy is unknown, or `out` is not free.
     """
-    policies.check(policy)
-    store.check_free(out)
-    known = {slot_of(question): question for part in questions.values() for question in part}
-    logged = logfiles.read_logs(logs, task, known)
-    imported = other_corpora.read_corpora(corpora, task, questions)
-    _check_names(logged.sources, imported.sources)
-    stated = {
-        teacher: {slot: choose.answers(rows, known[slot]) for slot, rows in by_slot.items()}
-        for teacher, by_slot in logged.rows.items()
-    }
-    columns = imported.rationales | _chosen(logged.rows, stated, known)
+    check_policy(policy)
+    store.require_free(out)
+    known = {identity_of(question): question for part in questions.values() for question in part}
+    logged = read_logs(logs, task, known)
+    merged = read_corpora(corpora, task, questions)
+    _check_names(logged.sources, merged.sources)
+    stated = _stated_answers(logged, known)
+    columns = merged.rationales | _chosen(logged, stated, known)
     if not any(columns.values()):
         inputs = ", ".join(map(str, [*logs, *corpora])) or "no log"
         raise UserError(
-            f"no row of {inputs} is about a question of task '{task}'; give the log and the questions that "
-            f"'tinyllm teach' had"
+            f"no row of {inputs} is about a question of task '{task}'; give the log and the "
+            f"questions that 'tinyllm teach' had"
         )
     teachers = sorted(columns)
-    rows = {
-        split: policies.apply(policy, [_row(question, teachers, columns) for question in part])
-        for split, part in questions.items()
-    }
-    report = statistics.statistics(rows, teachers) | {
-        "policy": policies.report(policy, rows, teachers),
-        "problems": [],
-    }
-    report |= _logs_report(logged, stated, questions) if logs else {}
-    report |= {"corpora": imported.told} if corpora else {}
-    source = " and ".join(["rationale logs"] * bool(logs) + ["other corpora"] * bool(corpora))
-    return store.write_corpus(out, task, teachers, rows, report, source)
+    rows = {}
+    for split, part in questions.items():
+        joined = [_row(question, teachers, columns) for question in part]
+        rows[split] = apply_policy(policy, joined)
+    report = statistics(rows, teachers)
+    report |= {"policy": policy_report(policy, rows, teachers), "problems": []}
+    sources = []
+    if logs:
+        report |= _logs_report(logged, stated, questions)
+        sources.append("rationale logs")
+    if corpora:
+        report["corpora"] = merged.summaries
+        sources.append("other corpora")
+    return store.write_corpus(out, task, teachers, rows, report, " and ".join(sources))
 
 
-def _check_names(logged: Mapping[str, str], imported: Mapping[str, list[str]]) -> None:
-    for teacher, corpora in sorted(imported.items()):
-        inputs = corpora if teacher not in logged else [logged[teacher], *corpora]
+def _check_names(logged: Mapping[str, str], merged: Mapping[str, list[str]]) -> None:
+    """Raises `UserError` where a teacher is in two inputs; both arguments are inputs by teacher."""
+    for teacher, corpora in sorted(merged.items()):
+        inputs = [logged[teacher], *corpora] if teacher in logged else corpora
         if len(inputs) > 1:
             raise UserError(
-                f"teacher '{teacher}' is in {inputs[0]} and in {inputs[1]}; leave one out, or give the teachers "
-                f"different names"
+                f"teacher '{teacher}' is in {inputs[0]} and in {inputs[1]}; leave one out, or give "
+                f"the teachers different names"
             )
 
 
-def _chosen(
-    logged: Mapping[str, Mapping[Slot, Sequence[LogRow]]],
-    stated: Mapping[str, Mapping[Slot, Answers]],
-    known: Mapping[Slot, Question],
-) -> Columns:
-    columns: Columns = {}
-    for teacher, by_slot in logged.items():
-        found = {
-            slot: choose.rationale(rows, known[slot], stated[teacher][slot])
-            for slot, rows in by_slot.items()
+def _stated_answers(logged: LoggedRows, known: Mapping[Identity, Question]) -> Stated:
+    stated: Stated = {}
+    for teacher, by_question in logged.rows.items():
+        stated[teacher] = {
+            identity: choose.stated_answers(rows, known[identity])
+            for identity, rows in by_question.items()
         }
-        columns[teacher] = {slot: rationale for slot, rationale in found.items() if rationale}
+    return stated
+
+
+def _chosen(logged: LoggedRows, stated: Stated, known: Mapping[Identity, Question]) -> Columns:
+    """The rationale of each teacher for each question of which its rows hold one."""
+    columns: Columns = {}
+    for teacher, by_question in logged.rows.items():
+        columns[teacher] = {}
+        for identity, rows in by_question.items():
+            chosen = choose.rationale(rows, known[identity], stated[teacher][identity])
+            if chosen:
+                columns[teacher][identity] = chosen
     return columns
 
 
 def _row(question: Question, teachers: Sequence[str], columns: Columns) -> Row:
-    slot = slot_of(question)
-    return Row(
-        question,
-        {teacher: columns[teacher][slot] for teacher in teachers if slot in columns[teacher]},
-    )
+    identity = identity_of(question)
+    wrote = [teacher for teacher in teachers if identity in columns[teacher]]
+    return Row(question, {teacher: columns[teacher][identity] for teacher in wrote})
 
 
 def _logs_report(
-    logged: logfiles.Logged,
-    stated: Mapping[str, Mapping[Slot, Answers]],
-    questions: Mapping[str, Sequence[Question]],
+    logged: LoggedRows, stated: Stated, questions: Mapping[str, Sequence[Question]]
 ) -> dict:
-    """`log`: what was read. `generations`: per teacher all that it wrote. `unforced`: per split and teacher its own
-    accuracy, where it has any. No times: a job that was stopped and went on makes the same
-    corpus.
+    """What the logs add to the report of a build.
+
+    Returns:
+      `log`: what was read; `generations`: per teacher all that it wrote; `unforced`: per split and
+      teacher its own accuracy, where it has any. There are no times in it, so that a job that was
+      stopped and went on makes the same corpus.
     """
-    unforced = {
-        split: {
-            teacher: told
-            for teacher, found in stated.items()
-            if (told := choose.accuracy(part, found))["samples"]
-        }
-        for split, part in questions.items()
-    }
-    return {
-        "log": logged.counts,
-        "generations": {
-            teacher: _totals([row for rows in by_slot.values() for row in rows])
-            for teacher, by_slot in logged.rows.items()
-        },
-        "unforced": {split: told for split, told in unforced.items() if told},
-    }
+    unforced: dict[str, dict] = {}
+    for split, part in questions.items():
+        for teacher, answers in stated.items():
+            accuracy = choose.accuracy(part, answers)
+            if accuracy["samples"]:
+                unforced.setdefault(split, {})[teacher] = accuracy
+    generations = {}
+    for teacher, by_question in logged.rows.items():
+        generations[teacher] = _totals([row for rows in by_question.values() for row in rows])
+    return {"log": logged.counts, "generations": generations, "unforced": unforced}
 
 
 def _totals(rows: Sequence[LogRow]) -> dict[str, int]:
+    """What a teacher read and wrote in all; an unknown number of tokens (-1) counts as none."""
     return {
         "rows": len(rows),
         "prompt_tokens": sum(max(row.prompt_tokens, 0) for row in rows),

@@ -1,20 +1,22 @@
-"""Reads rationale logs for a build: which rows count, and that each teacher's were all made in one way."""
+"""Reads rationale logs for a build.
+
+It says which rows of the logs count, and refuses a teacher whose rows were not all made in one way.
+"""
 
 import collections
 import dataclasses
-import itertools
 import json
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
-from pathlib import Path
+
+from etils import epath
 
 from tinyllm_jax.corpus import tfrecord
-from tinyllm_jax.corpus.logrow import LogRow
+from tinyllm_jax.corpus.logrow import LogRow, read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
-Slot = tuple[str, str, str]  # a question's split, id and key
-Placed = tuple[LogRow, Path]  # a row and the log that it stands in
+Identity = tuple[str, str, str]  # a question's split, id and content hash
 
 SHOWN = 4  # settings that an error names
 COUNTS = (
@@ -28,7 +30,7 @@ COUNTS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Logged:
+class LoggedRows:
     """What the logs hold about the questions of a build.
 
     Attributes:
@@ -38,17 +40,31 @@ class Logged:
       counts: the rows read and those left out, by `COUNTS`.
     """
 
-    rows: dict[str, dict[Slot, list[LogRow]]]
+    rows: dict[str, dict[Identity, list[LogRow]]]
     sources: dict[str, str]
     counts: dict[str, int]
 
 
-def slot_of(question: Question) -> Slot:
-    """Where a question's rows belong."""
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """A row, and the log that it was found in."""
+
+    row: LogRow
+    log: epath.Path
+
+
+def identity_of(question: Question) -> Identity:
+    """What the rows about a question are joined to it by."""
     return question.split, question.id, question.key
 
 
-def read_logs(logs: Sequence[str | os.PathLike], task: str, known: Container[Slot]) -> Logged:
+def _identity_of_row(row: LogRow) -> Identity:
+    return row.split, row.question_id, row.question_key
+
+
+def read_logs(
+    logs: Sequence[str | os.PathLike], task: str, known: Container[Identity]
+) -> LoggedRows:
     """Reads logs; what it returns does not depend on the order of the logs or of the rows in them.
 
     Args:
@@ -61,81 +77,84 @@ def read_logs(logs: Sequence[str | os.PathLike], task: str, known: Container[Slo
         different settings; or there are rows, and all of them failed.
     """
     counts = collections.Counter(dict.fromkeys(COUNTS, 0))
-    good: dict[str, Placed] = {}
+    good: dict[str, _Found] = {}
     failed: dict[str, str] = {}
-    for log in map(Path, logs):
-        for row in _read_log(log, task, counts):
-            if (row.split, row.question_id, row.question_key) not in known:
+    for log in map(epath.Path, logs):
+        for row in _read_rows(log, task, counts):
+            if _identity_of_row(row) not in known:
                 counts["rows of an unknown or changed question"] += 1
             elif row.error:
                 counts["failed rows"] += 1
                 failed[row.key] = row.error
+            elif row.key in good:
+                counts["rows logged twice"] += 1
+                pair = good[row.key], _Found(row, log)
+                good[row.key] = min(pair, key=lambda found: (found.row.to_bytes(), found.log))
             else:
-                counts["rows logged twice"] += row.key in good
-                pairs = (row, log), good.get(row.key, (row, log))
-                good[row.key] = min(pairs, key=lambda pair: (pair[0].to_bytes(), pair[1]))
+                good[row.key] = _Found(row, log)
     if failed and not good:
         raise UserError(
-            f"all {len(failed)} rows of {', '.join(map(str, logs))} failed, one with: {min(failed.values())}; run "
-            f"'tinyllm teach' again"
+            f"all {len(failed)} rows of {', '.join(map(str, logs))} failed, one with: "
+            f"{min(failed.values())}; run 'tinyllm teach' again"
         )
     counts["failed, never made good"] = len(failed.keys() - good.keys())
-    sources = {
-        row.teacher: str(log)
-        for row, log in sorted(good.values(), key=lambda pair: pair[1], reverse=True)
-    }
-    return Logged(_by_teacher(good.values()), sources, dict(counts))
+    sources: dict[str, str] = {}
+    for found in sorted(good.values(), key=lambda found: found.log):
+        sources.setdefault(found.row.teacher, str(found.log))
+    return LoggedRows(_by_teacher(good.values()), sources, dict(counts))
 
 
-def _read_log(log: Path, task: str, counts: collections.Counter) -> list[LogRow]:
+def _read_rows(log: epath.Path, task: str, counts: collections.Counter) -> list[LogRow]:
+    """The whole rows of a log; counts them, and the bytes of a torn last one."""
     end, whole = tfrecord.scan(log)
-    counts["bytes of a torn last row"] += log.stat().st_size - end
+    counts["bytes of a torn last row"] += tfrecord.size(log) - end
     counts["rows"] += whole
-    rows = []
-    for payload in itertools.islice(tfrecord.read_records(log), whole):
-        try:
-            rows.append(LogRow.from_bytes(payload))
-        except UserError as error:
-            raise UserError(f"{log}: record {len(rows)}: {error}") from None
-        if rows[-1].task != task:
+    rows = list(read_log(log, torn_tail=True))
+    for index, row in enumerate(rows):
+        if row.task != task:
             raise UserError(
-                f"{log}: record {len(rows) - 1} is of task '{rows[-1].task}', not of '{task}'; give the logs of "
-                f"one task"
+                f"{log}: record {index} is of task '{row.task}', not of '{task}'; give the logs "
+                f"of one task"
             )
     return rows
 
 
-def _by_teacher(good: Iterable[Placed]) -> dict[str, dict[Slot, list[LogRow]]]:
-    teachers: dict[str, list[Placed]] = collections.defaultdict(list)
-    for row, log in sorted(good, key=lambda pair: (pair[0].forced, pair[0].sample, pair[0].key)):
-        teachers[row.teacher].append((row, log))
-    for teacher, placed in teachers.items():
-        _check_one_setting(teacher, placed, _setting)
+def _by_teacher(good: Iterable[_Found]) -> dict[str, dict[Identity, list[LogRow]]]:
+    """Sorts rows by teacher and question; raises `UserError` where they do not go together."""
+    teachers: dict[str, list[_Found]] = collections.defaultdict(list)
+    for found in sorted(good, key=lambda one: (one.row.forced, one.row.sample, one.row.key)):
+        teachers[found.row.teacher].append(found)
+    for teacher, rows in teachers.items():
+        _check_one_setting(teacher, rows, _setting)
         for forced in (True, False):
-            _check_one_setting(
-                teacher, [pair for pair in placed if pair[0].forced == forced], _prompt
-            )
-    return {teacher: _by_question(placed) for teacher, placed in sorted(teachers.items())}
+            alike = [found for found in rows if found.row.forced == forced]
+            _check_one_setting(teacher, alike, _prompt)
+    return {teacher: _by_question(rows) for teacher, rows in sorted(teachers.items())}
 
 
-def _by_question(placed: Sequence[Placed]) -> dict[Slot, list[LogRow]]:
-    questions: dict[Slot, list[LogRow]] = collections.defaultdict(list)
-    seen: dict[tuple, Placed] = {}
-    for row, log in placed:
-        slot = (row.split, row.question_id, row.question_key)
-        other, other_log = seen.setdefault((slot, row.forced, row.sample), (row, log))
-        if other is not row:
+def _by_question(rows: Sequence[_Found]) -> dict[Identity, list[LogRow]]:
+    """Sorts one teacher's rows by question; raises `UserError` for two rows of one sample."""
+    questions: dict[Identity, list[LogRow]] = collections.defaultdict(list)
+    first: dict[tuple, _Found] = {}
+    for found in rows:
+        row = found.row
+        identity = _identity_of_row(row)
+        other = first.setdefault((identity, row.forced, row.sample), found)
+        if other is not found:
             raise UserError(
-                f"two different rationales of {row.teacher} for question '{row.question_id}' of {row.split}: "
-                f"{other_log} (key {other.key[:12]}) and {log} (key {row.key[:12]}); leave one log out, or give "
-                f"the teachers different names"
+                f"two different rationales of {row.teacher} for question '{row.question_id}' of "
+                f"{row.split}: {other.log} (key {other.row.key[:12]}) and {found.log} "
+                f"(key {row.key[:12]}); leave one log out, or give the teachers different names"
             )
-        questions[slot].append(row)
+        questions[identity].append(row)
     return dict(questions)
 
 
 def _setting(row: LogRow) -> dict:
-    """What decides how a row's text was made, apart from its prompt; weights are named as in `logrow.row_key`."""
+    """What decides how a row's text was made, apart from its prompt.
+
+    The weights are named as in `logrow.row_key`.
+    """
     return {"model": row.revision or row.model, "seed": row.seed, **_parameters(row.sampling)}
 
 
@@ -151,43 +170,48 @@ def _parameters(sampling: str) -> dict:
 
 
 def _check_one_setting(
-    teacher: str, placed: Sequence[Placed], setting: Callable[[LogRow], dict]
+    teacher: str, rows: Sequence[_Found], setting_of: Callable[[LogRow], dict]
 ) -> None:
-    """Raises `UserError` where the rows have more than one setting: a mix is never made silently."""
-    found: dict[str, list[Placed]] = collections.defaultdict(list)
-    for row, log in placed:
-        found[json.dumps(setting(row), sort_keys=True)].append((row, log))
-    if len(found) < 2:
+    """Raises `UserError` where rows have more than one setting: a mix is never made silently."""
+    by_setting: dict[str, list[_Found]] = collections.defaultdict(list)
+    for found in rows:
+        by_setting[json.dumps(setting_of(found.row), sort_keys=True)].append(found)
+    if len(by_setting) < 2:
         return
-    settings = [json.loads(text) for text in found]
-    names = [
-        name
-        for name in dict.fromkeys(itertools.chain(*settings))
-        if any(other.get(name) != settings[0].get(name) for other in settings)
-    ]
-    told = sorted(
-        f"{_logs(pairs)} ({', '.join(f'{name} {_short(one.get(name))}' for name in names)}: {len(pairs):,} "
-        f"row{'s' * (len(pairs) > 1)})"
-        for one, pairs in zip(settings, found.values())
-    )
-    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+
+    # The names of those parameters in which the settings differ.
+    settings = [json.loads(text) for text in by_setting]
+    names: list[str] = []
+    for setting in settings:
+        for name in setting:
+            values = [other.get(name) for other in settings]
+            if name not in names and any(value != values[0] for value in values):
+                names.append(name)
+
+    # One description for each setting: its logs, its values of those parameters, its rows.
+    descriptions = []
+    for setting, alike in zip(settings, by_setting.values(), strict=True):
+        differing = ", ".join(f"{name} {_short(setting.get(name))}" for name in names)
+        plural = "s" if len(alike) > 1 else ""
+        descriptions.append(f"{_logs_of(alike)} ({differing}: {len(alike):,} row{plural})")
+    descriptions.sort()
+    more = f" and {len(descriptions) - SHOWN} more" if len(descriptions) > SHOWN else ""
     raise UserError(
-        f"the rows of teacher '{teacher}' were not all made in one way: {' and '.join(told[:SHOWN])}{more}; give "
-        f"the logs of one way with --log, or give the teacher another name when you change it"
+        f"the rows of teacher '{teacher}' were not all made in one way: "
+        f"{' and '.join(descriptions[:SHOWN])}{more}; give the logs of one way with --log, or give "
+        f"the teacher another name when you change it"
     )
 
 
-def _logs(pairs: Sequence[Placed]) -> str:
-    logs = sorted({str(log) for _, log in pairs})
-    return logs[0] + (f" and {len(logs) - 1} more" if logs[1:] else "")
+def _logs_of(rows: Sequence[_Found]) -> str:
+    """The first of the logs that rows were found in, and how many more there are."""
+    logs = sorted({str(found.log) for found in rows})
+    return f"{logs[0]} and {len(logs) - 1} more" if len(logs) > 1 else logs[0]
 
 
 def _short(value) -> str:
-    text = (
-        "none"
-        if value is None
-        else value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False)
-    )
+    """A parameter's value in an error message."""
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:12]}…"

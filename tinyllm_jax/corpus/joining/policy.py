@@ -1,11 +1,13 @@
-"""Policies: how quality flags become row weights. The weight is data in the corpus; training knows no policy.
+"""Policies: how the flags of a rationale become its weight in training.
 
-keep-all         every rationale weighs 1, an empty one 0: it could only teach to write nothing. As
-                 in the paper.
-clean            a rationale with a bad flag (`quality.BAD`) weighs 0.
-clean+truncate   one that is unterminated or echoes the prompt is first cut to its last full
-                 sentence before that; its flags are found anew, `truncated` is added, and then as
-                 `clean`. One without a full sentence stays.
+The weight is data in the corpus; training knows no policy.
+
+    keep-all        every rationale has weight 1, as in the paper; an empty one has weight 0, for
+                    it could only teach to write nothing
+    clean           a rationale with a bad flag (`quality.BAD`) has weight 0
+    clean+truncate  a rationale that is unterminated or echoes the prompt is first cut to its last
+                    full sentence before the flaw, if it has one: its flags are found anew and
+                    `truncated` is added. Then it is treated as by `clean`.
 """
 
 import collections
@@ -21,74 +23,85 @@ from tinyllm_jax.tasks.question import Question
 KEEP_ALL, CLEAN, CLEAN_TRUNCATE = POLICIES = ("keep-all", "clean", "clean+truncate")
 
 
-def check(policy: str) -> None:
-    """Raises `UserError` for a name that is no policy."""
+def check_policy(policy: str) -> None:
+    """Checks the name of a policy.
+
+    Raises:
+      UserError: there is no such policy.
+    """
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
 
 
-def apply(policy: str, rows: Sequence[Row]) -> list[Row]:
-    """The rows of one split with each rationale's text, flags (`duplicate` included) and weight as the policy says."""
+def apply_policy(policy: str, rows: Sequence[Row]) -> list[Row]:
+    """The rows of one split as the policy makes them.
+
+    Each rationale gets its weight and its flags, `duplicate` included, and by clean+truncate its
+    text.
+    """
     if policy == CLEAN_TRUNCATE:
-        rows = [
-            Row(
-                row.question,
-                {
-                    teacher: truncate(rationale, row.question)
-                    for teacher, rationale in row.rationales.items()
-                },
-            )
-            for row in rows
-        ]
-    return [
-        Row(
-            row.question,
-            {
-                teacher: dataclasses.replace(rationale, weight=weight_of(rationale.flags, policy))
-                for teacher, rationale in row.rationales.items()
-            },
-        )
-        for row in mark_duplicates(rows)
-    ]
+        rows = [_truncate_row(row) for row in rows]
+    return [_weigh_row(row, policy) for row in mark_duplicates(rows)]
+
+
+def _truncate_row(row: Row) -> Row:
+    rationales = {}
+    for teacher, rationale in row.rationales.items():
+        rationales[teacher] = truncate(rationale, row.question)
+    return Row(row.question, rationales)
+
+
+def _weigh_row(row: Row, policy: str) -> Row:
+    rationales = {}
+    for teacher, rationale in row.rationales.items():
+        weight = weight_of(rationale.flags, policy)
+        rationales[teacher] = dataclasses.replace(rationale, weight=weight)
+    return Row(row.question, rationales)
 
 
 def weight_of(flags: Sequence[str], policy: str = KEEP_ALL) -> float:
-    """A rationale's weight in the objective."""
+    """The weight in the objective of a rationale with these flags."""
     bad = ("empty",) if policy == KEEP_ALL else quality.BAD
     return 0.0 if any(flag in bad for flag in flags) else 1.0
 
 
 def truncate(rationale: Rationale, question: Question) -> Rationale:
-    """The rationale cut to its last full sentence, where it is unterminated or echoes the prompt and has one."""
-    if not {"unterminated", "echo"} & {*rationale.flags}:
+    """The rationale cut to its last full sentence, if it has one.
+
+    A rationale that is neither unterminated nor echoes the prompt stays as it is.
+    """
+    if "unterminated" not in rationale.flags and "echo" not in rationale.flags:
         return rationale
     own = rationale.text[: quality.echo_start(rationale.text)]
     ends = sentences.ends(own)
     if not ends:
         return rationale
     text = own[: ends[-1]]
-    # What contradicts the gold answer led to another one, even where the statement itself is cut
-    # off now.
-    flags = {
-        *quality.flags_of(text, question),
-        "truncated",
-        *({"contradicts"} & {*rationale.flags}),
-    }
+    flags = {*quality.flags_of(text, question), "truncated"}
+    # A text that argued for another answer still does, though the statement of it is cut off now.
+    if "contradicts" in rationale.flags:
+        flags.add("contradicts")
     return dataclasses.replace(rationale, text=text, flags=tuple(sorted(flags)))
 
 
-def report(policy: str, rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> dict:
-    """What a policy did, as JSON: its `name`, and per teacher the rationales `kept` and `dropped` (weight 0), how many of
-    the dropped ones have each flag that costs the weight (`flags`; one may have several), and how
-    many were `truncated`.
+def policy_report(policy: str, rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> dict:
+    """What a policy did, as JSON.
+
+    Args:
+      policy: its name.
+      rows: by split the rows that `apply_policy` returned.
+      teachers: the teachers' names.
+
+    Returns:
+      The policy's `name`, and for each of the `teachers` the numbers of its rationales: those
+      `kept`, those `dropped` (weight 0), those that were `truncated`, and by name the `flags` that
+      cost a rationale its weight (one rationale may have several).
     """
-    return {
-        "name": policy,
-        "teachers": {teacher: _told(policy, rows, teacher) for teacher in teachers},
-    }
+    counts = {teacher: _count_kept(policy, rows, teacher) for teacher in teachers}
+    return {"name": policy, "teachers": counts}
 
 
-def _told(policy: str, rows: Mapping[str, Sequence[Row]], teacher: str) -> dict:
+def _count_kept(policy: str, rows: Mapping[str, Sequence[Row]], teacher: str) -> dict:
     found = [
         row.rationales[teacher]
         for part in rows.values()
