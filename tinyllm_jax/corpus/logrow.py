@@ -89,8 +89,8 @@ class LogRow:
             allowed = typing.get_args(field.type) or (field.type,)
             if type(getattr(row, field.name)) not in allowed:
                 raise UserError(
-                    f"not a row of a rationale log: '{field.name}' should be {allowed[0].__name__}, "
-                    f"is {getattr(row, field.name)!r}"
+                    f"not a row of a rationale log: '{field.name}' should be "
+                    f"{allowed[0].__name__}, is {getattr(row, field.name)!r}"
                 )
         return row
 
@@ -135,9 +135,13 @@ def row_key(
     occurs twice in a dataset has two rows.
 
     Args:
-      question, teacher, sampling, seed, sample: as in `LogRow`.
+      question: the question.
+      teacher: the teacher's name.
       model: what names the weights: the revision where there is one, else the model's name.
       prompt: the whole prompt, before any context is cut.
+      sampling: the sampling parameters, as in `LogRow`.
+      seed: the seed, as in `LogRow`.
+      sample: the number of the sample, from 0.
     """
     prompt_hash = hashlib.sha256(prompt.encode()).hexdigest()
     identity = [question.key, question.id, question.split, teacher, model, prompt_hash, sampling]

@@ -84,8 +84,8 @@ def load_manifest(directory: str | os.PathLike) -> Manifest:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{directory} is not a corpus: it has no {MANIFEST}; make one with 'tinyllm corpus import' or "
-            f"'build'"
+            f"{directory} is not a corpus: it has no {MANIFEST}; make one with 'tinyllm corpus "
+            f"import' or 'build'"
         ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None

@@ -136,18 +136,18 @@ def write_corpus(
       UserError: `out` is not empty or cannot be written, or a row is malformed. Nothing is left
         behind.
     """
-    out = require_free(out)
+    path = require_free(out)
     for split, split_rows in rows.items():
         _check_rows(task, teachers, split, split_rows)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
     _remove(partial)  # a killed process that had our number may have left it
     try:
         partial.mkdir(parents=True)
         manifest = _write_files(partial, task, teachers, rows, report, source)
-        _rename(partial, out)
+        _rename(partial, path)
     except OSError as error:
         raise UserError(
-            f"cannot write {out}: {error.strerror or error}; choose another --out or make room"
+            f"cannot write {path}: {error.strerror or error}; choose another --out or make room"
         ) from None
     finally:
         _remove(partial)
@@ -246,7 +246,7 @@ def _write_files(
 def _write_split(
     directory: epath.Path, name: str, split: str, payloads: list[bytes]
 ) -> list[Shard]:
-    """Writes the shards of one split: as many as `SHARD_BYTES` asks for, of equal numbers of rows."""
+    """Writes one split as so many shards as `SHARD_BYTES` asks for, of equal numbers of rows."""
     count = math.ceil(sum(map(len, payloads)) / SHARD_BYTES)
     shards = []
     for index in range(count):

@@ -24,23 +24,20 @@ def verify(directory: str | os.PathLike) -> Manifest:
     Raises:
       UserError: names the first file that is missing, damaged or not part of the corpus.
     """
-    directory = epath.Path(directory)
-    manifest = load_manifest(directory)
+    root = epath.Path(directory)
+    manifest = load_manifest(root)
     for name, sha256 in manifest.files.items():
-        if hashlib.sha256(_read(directory / name)).hexdigest() != sha256:
-            raise UserError(
-                f"damaged file {directory / name}: its sha256 is not the manifest's; {MEND}"
-            )
+        if hashlib.sha256(_read(root / name)).hexdigest() != sha256:
+            raise UserError(f"damaged file {root / name}: its sha256 is not the manifest's; {MEND}")
     shards = [shard for shards in manifest.splits.values() for shard in shards]
     for shard in shards:
-        _verify_shard(directory / shard.name, shard)
-    _verify_lengths(directory / "dataset_info.json", manifest)
-    found = {path.name for path in directory.iterdir() if ".tfrecord-" in path.name}
+        _verify_shard(root / shard.name, shard)
+    _verify_lengths(root / "dataset_info.json", manifest)
+    found = {path.name for path in root.iterdir() if ".tfrecord-" in path.name}
     extra = found - {shard.name for shard in shards}
     if extra:
         raise UserError(
-            f"{directory / min(extra)} is not part of the corpus; remove it or make the corpus "
-            f"again"
+            f"{root / min(extra)} is not part of the corpus; remove it or make the corpus again"
         )
     return manifest
 

@@ -1,11 +1,11 @@
-"""`corpus inspect`: a corpus's statistics and a sample of its rows, to read or as JSON."""
+"""A corpus's statistics and a sample of its rows, as text or JSON: `tinyllm corpus inspect`."""
 
 import dataclasses
 import json
 import os
 import textwrap
 
-from tinyllm_jax.corpus.judging import statistics
+from tinyllm_jax.corpus.judging.statistics import statistics
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
@@ -18,47 +18,49 @@ def inspect(directory: str | os.PathLike, as_json: bool = False, sample: int = 2
 
     Args:
       directory: the corpus.
-      as_json: return one JSON object with task, source, fingerprint, teachers, report and sample.
-      sample: rows per split to show.
+      as_json: whether to return JSON in place of text.
+      sample: how many rows of each split to show.
+
+    Returns:
+      A text, or a JSON object with task, source, fingerprint, teachers, report and sample.
 
     Raises:
-      UserError: not a corpus, or a damaged one.
+      UserError: the directory is no corpus, or a damaged one.
     """
     corpus = Corpus(directory)
     rows = {split: corpus.rows(split) for split in corpus.splits}
-    report = corpus.manifest.report | statistics.statistics(rows, corpus.teachers)
+    report = corpus.manifest.report | statistics(rows, corpus.teachers)
     shown = {split: part[:sample] for split, part in rows.items()}
     if as_json:
-        return json.dumps(
-            {
-                "task": corpus.task,
-                "source": corpus.manifest.source,
-                "fingerprint": corpus.fingerprint,
-                "teachers": corpus.manifest.teachers,
-                "report": report,
-                "sample": {
-                    split: [dataclasses.asdict(row) for row in part]
-                    for split, part in shown.items()
-                },
+        content = {
+            "task": corpus.task,
+            "source": corpus.manifest.source,
+            "fingerprint": corpus.fingerprint,
+            "teachers": corpus.manifest.teachers,
+            "report": report,
+            "sample": {
+                split: [dataclasses.asdict(row) for row in part] for split, part in shown.items()
             },
-            indent=1,
-            ensure_ascii=False,
-        )
-    head = f"{directory}: corpus of task {corpus.task}, from {corpus.manifest.source}\nfingerprint {corpus.fingerprint}"
-    return "\n\n".join(
-        [head, format_report(report), *(_show(row) for part in shown.values() for row in part)]
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False)
+    head = (
+        f"{directory}: corpus of task {corpus.task}, from {corpus.manifest.source}\n"
+        f"fingerprint {corpus.fingerprint}"
     )
+    samples = [_show(row) for part in shown.values() for row in part]
+    return "\n\n".join([head, format_report(report), *samples])
 
 
 def _show(row: Row) -> str:
+    """One question, its choices and its rationales, as text."""
     question = row.question
     lines = [f"── {question.split} {question.id} " + "─" * 40]
-    lines += [_wrap(question.context)] if question.context else []
+    if question.context:
+        lines.append(_wrap(question.context))
     lines.append(_wrap(question.question))
-    lines += [
-        f"  ({chr(ord('a') + index)}) {choice}{'  ← gold' if choice == question.answer else ''}"
-        for index, choice in enumerate(question.choices)
-    ]
+    for index, choice in enumerate(question.choices):
+        gold = "  ← gold" if choice == question.answer else ""
+        lines.append(f"  ({chr(ord('a') + index)}) {choice}{gold}")
     for teacher, rationale in row.rationales.items():
         flags = f"  [{', '.join(rationale.flags)}]" if rationale.flags else ""
         lines += [
@@ -69,8 +71,8 @@ def _show(row: Row) -> str:
 
 
 def _wrap(text: str, indent: str = "") -> str:
-    return "\n".join(
-        wrapped
-        for line in text.splitlines()
-        for wrapped in textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)
-    )
+    """The text in lines of at most `WIDTH` columns, each behind `indent`."""
+    lines = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)

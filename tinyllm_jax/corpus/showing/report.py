@@ -1,6 +1,6 @@
-"""A corpus's report as text a person can read: what was counted, what was repaired, what could not be used."""
+"""The report of a corpus as text: what was counted, what was repaired, what could not be used."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
 
@@ -18,59 +18,57 @@ MEANING = {  # what a rationale with a flag does
 }
 
 
-def format_report(report: dict) -> str:
-    """A report of `import_released` or `build` as compact tables and a few lines under them; no newline at the end."""
+def format_report(report: Mapping) -> str:
+    """A report of `import_released` or `build` as tables and a few lines; no newline at the end."""
     columns = _columns(report)
     table = [["split", "questions", "teacher", *(name.replace("_", " ") for name in columns)]]
+    duplicates = {}
     for split, counts in report["splits"].items():
+        duplicates[split] = counts["duplicate_questions"]
         for teacher, column in counts["teachers"].items():
-            table.append(
-                [
-                    split,
-                    f"{counts['questions']:,}",
-                    teacher,
-                    *(_cell(name, column) for name in columns),
-                ]
-            )
-    lines = _align(table) + [
+            cells = [_cell(name, column) for name in columns]
+            table.append([split, f"{counts['questions']:,}", teacher, *cells])
+    lines = [
+        *_align(table, left=(0, 2)),
         "",
-        f"equal questions within a split: {_join({s: c['duplicate_questions'] for s, c in report['splits'].items()})}",
+        f"equal questions within a split: {_join(duplicates)}",
         f"equal questions across splits: {_join(report['overlap'])}",
     ]
-    lines += [f"repaired: {_join(report['repairs'])}"] if "repairs" in report else []
-    lines += [f"log: {_join(report['log'])}"] if "log" in report else []
-    lines += [corpus_line(told) for told in report.get("corpora", [])]
-    lines += [
-        f"{teacher} wrote: {_join(told)}" for teacher, told in report.get("generations", {}).items()
-    ]
-    lines += _policy(report["policy"]) if "policy" in report else []
-    lines += _unforced(report.get("unforced", {}))
-    return "\n".join(lines + _problems(report.get("problems", [])))
+    for name, counted in (("repaired", "repairs"), ("log", "log")):
+        if counted in report:
+            lines.append(f"{name}: {_join(report[counted])}")
+    lines += [corpus_line(summary) for summary in report.get("corpora", [])]
+    for teacher, totals in report.get("generations", {}).items():
+        lines.append(f"{teacher} wrote: {_join(totals)}")
+    if "policy" in report:
+        lines += _policy(report["policy"])
+    lines += _unforced(report)
+    lines += _problems(report.get("problems", []))
+    return "\n".join(lines)
 
 
-def verdict(report: dict) -> list[str]:
-    """The report in a few plain sentences: the share of each teacher's rationales that is sound, its commonest flaw, what
-    the policy does, and the teachers' own accuracy.
+def verdict(report: Mapping) -> list[str]:
+    """The report in a few plain sentences.
+
+    They give the share of each teacher's rationales that is sound, its commonest flaw, what the
+    policy does, and the teachers' own accuracy.
     """
     totals = {teacher: total(report, teacher) for teacher in teachers(report)}
     wrote = {teacher: counts for teacher, counts in totals.items() if counts["rationales"]}
-    shares = [
-        f"{percent(counts['sound'], counts['rationales'])} of {teacher}'s {counts['rationales']:,}"
-        for teacher, counts in sorted(
-            wrote.items(), key=lambda item: -item[1]["sound"] / item[1]["rationales"]
-        )
-    ]
-    said = [
-        f"{_listed(shares)} rationales are sound: they have no flaw that counts."
-        if shares
-        else "There is no rationale."
-    ]
+    by_share = sorted(wrote, key=lambda name: -wrote[name]["sound"] / wrote[name]["rationales"])
+    shares = []
+    for teacher in by_share:
+        sound, rationales = wrote[teacher]["sound"], wrote[teacher]["rationales"]
+        shares.append(f"{percent(sound, rationales)} of {teacher}'s {rationales:,}")
+    said = ["There is no rationale."]
+    if shares:
+        said = [f"{_listed(shares)} rationales are sound: they have no flaw that counts."]
     for teacher, counts in wrote.items():
         worst = max(BAD, key=counts.__getitem__)
         if counts[worst]:
+            share = percent(counts[worst], counts["rationales"])
             said.append(
-                f"The commonest flaw of {teacher}: {percent(counts[worst], counts['rationales'])} of the time it "
-                f"{MEANING[worst]}."
+                f"The commonest flaw of {teacher}: {share} of the time it {MEANING[worst]}."
             )
     said += [
         f"{teacher} has no rationale for {counts['missing']:,} questions."
@@ -78,169 +76,144 @@ def verdict(report: dict) -> list[str]:
         if counts["missing"]
     ]
     if "policy" in report:
-        dropped = sum(told["dropped"] for told in report["policy"]["teachers"].values())
+        dropped = sum(kept["dropped"] for kept in report["policy"]["teachers"].values())
         count = f"{dropped:,} of them" if dropped else "none"
         said.append(f"The policy {report['policy']['name']} keeps {count} out of training.")
-    for split, teacher, told in own_accuracy(report):
+    for split, teacher, own in own_accuracy(report):
+        first = accuracy(own["first"])
         said.append(
-            f"Without being shown the answer, {teacher} is right on {accuracy(told['first'])} {split} questions."
+            f"Without being shown the answer, {teacher} is right on {first} {split} questions."
         )
     return said
 
 
-def teachers(report: dict) -> list[str]:
+def teachers(report: Mapping) -> list[str]:
     """The teachers' names, in the order of the columns."""
-    return list(
-        dict.fromkeys(
-            teacher for counts in report["splits"].values() for teacher in counts["teachers"]
-        )
-    )
+    names: dict[str, None] = {}  # for its order
+    for counts in report["splits"].values():
+        names |= dict.fromkeys(counts["teachers"])
+    return list(names)
 
 
-def total(report: dict, teacher: str) -> dict[str, int]:
+def total(report: Mapping, teacher: str) -> dict[str, int]:
     """A teacher's counts over all splits (without `mean_words`)."""
     columns = [counts["teachers"][teacher] for counts in report["splits"].values()]
-    return {
-        name: sum(column[name] for column in columns) for name in columns[0] if name != "mean_words"
-    }
+    names = [name for name in columns[0] if name != "mean_words"]
+    return {name: sum(column[name] for column in columns) for name in names}
 
 
-def own_accuracy(report: dict) -> Iterable[tuple[str, str, dict]]:
-    """Yields (split, teacher, what `choose.accuracy` told) for each that has unforced samples."""
-    for split, told in report.get("unforced", {}).items():
-        for teacher, counts in told.items():
+def own_accuracy(report: Mapping) -> Iterator[tuple[str, str, dict]]:
+    """Yields (split, teacher, what `choose.accuracy` counted) for each with unforced samples."""
+    for split, by_teacher in report.get("unforced", {}).items():
+        for teacher, counts in by_teacher.items():
             yield split, teacher, counts
 
 
-def accuracy(told: dict) -> str:
-    """E.g. "61.0 % [51.2–70.0] of 100"; the brackets are the 95 % interval."""
-    if not told["n"]:
+def accuracy(share: Mapping) -> str:
+    """A share with its 95 % interval, e.g. "61.0 % [51.2–70.0] of 100".
+
+    Args:
+      share: `correct`, `n`, and the interval's `low` and `high` as fractions.
+    """
+    if not share["n"]:
         return "none of 0"
-    return f"{100 * told['correct'] / told['n']:.1f} % [{100 * told['low']:.1f}–{100 * told['high']:.1f}] of {told['n']:,}"
+    mean = 100 * share["correct"] / share["n"]
+    low, high = 100 * share["low"], 100 * share["high"]
+    return f"{mean:.1f} % [{low:.1f}–{high:.1f}] of {share['n']:,}"
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in whole percent that shows neither none nor all where there are some, or all but some."""
+    """A share in whole percent; it never shows 0 % for a few, nor 100 % for nearly all."""
     share = 100 * part / whole if whole else 0.0
-    return (
-        "under 1 %" if 0 < share < 0.5 else "over 99 %" if 99.5 <= share < 100 else f"{share:.0f} %"
-    )
+    if 0 < share < 0.5:
+        return "under 1 %"
+    if 99.5 <= share < 100:
+        return "over 99 %"
+    return f"{share:.0f} %"
 
 
 def _policy(policy: dict) -> list[str]:
     lines = []
-    for teacher, told in policy["teachers"].items():
-        why = f" ({_join(told['flags'])})" if told["flags"] else ""
-        cut = f", {told['truncated']:,} truncated" if told["truncated"] else ""
-        lines.append(
-            f"policy {policy['name']}: {teacher} {told['kept']:,} kept, {told['dropped']:,} dropped{why}{cut}"
-        )
+    for teacher, counts in policy["teachers"].items():
+        why = f" ({_join(counts['flags'])})" if counts["flags"] else ""
+        cut = f", {counts['truncated']:,} truncated" if counts["truncated"] else ""
+        kept, dropped = f"{counts['kept']:,} kept", f"{counts['dropped']:,} dropped"
+        lines.append(f"policy {policy['name']}: {teacher} {kept}, {dropped}{why}{cut}")
     return lines
 
 
-def corpus_line(told: dict) -> str:
+def corpus_line(summary: Mapping) -> str:
     """Where the columns of another corpus come from, and how many of its rows were used."""
     names = ("rows", "rows joined by content alone", "rows that match no question")
+    wrote = ", ".join(summary["teachers"])
     return (
-        f"corpus {told['fingerprint'][:12]} ({told['source']}) with {', '.join(told['teachers'])}: "
-        f"{_join({name: told[name] for name in names})}"
+        f"corpus {summary['fingerprint'][:12]} ({summary['source']}) with {wrote}: "
+        f"{_join({name: summary[name] for name in names})}"
     )
 
 
-def _unforced(unforced: Mapping[str, Mapping[str, dict]]) -> list[str]:
-    if not unforced:
-        return []
-    table = [
-        [
-            "not shown the answer",
-            "teacher",
-            "samples",
-            "stated",
-            "right",
-            "rejected",
-            "first sample",
-            "majority vote",
-        ]
-    ]
-    for split, teacher, told in own_accuracy({"unforced": unforced}):
-        counts = [
-            f"{told[name]:,} {percent(told[name], told['samples'])}"
+def _unforced(report: Mapping) -> list[str]:
+    """The table of the teachers' own accuracy; no line where there is none."""
+    head = ["not shown the answer", "teacher", "samples", "stated", "right", "rejected"]
+    table = [[*head, "first sample", "majority vote"]]
+    for split, teacher, counts in own_accuracy(report):
+        shares = [
+            f"{counts[name]:,} {percent(counts[name], counts['samples'])}"
             for name in ("stated", "right", "rejected")
         ]
-        table.append(
-            [
-                split,
-                teacher,
-                f"{told['samples']:,}",
-                *counts,
-                accuracy(told["first"]),
-                accuracy(told["vote"]),
-            ]
-        )
+        accuracies = [accuracy(counts["first"]), accuracy(counts["vote"])]
+        table.append([split, teacher, f"{counts['samples']:,}", *shares, *accuracies])
+    if len(table) == 1:
+        return []
     return ["", *_align(table, left=(0, 1)), ""]
 
 
-def _columns(report: dict) -> list[str]:
+def _columns(report: Mapping) -> list[str]:
     """The columns of the table; that of a flag only where some rationale has it."""
-    found = {
-        flag
-        for counts in report["splits"].values()
-        for column in counts["teachers"].values()
-        for flag in FLAGS
-        if column[flag]
-    }
-    return [
-        "rationales",
-        "missing",
-        "sound",
-        *(flag for flag in FLAGS if flag in found),
-        "stated",
-        "mean_words",
-    ]
+    totals = [total(report, teacher) for teacher in teachers(report)]
+    flags = [flag for flag in FLAGS if any(counts[flag] for counts in totals)]
+    return ["rationales", "missing", "sound", *flags, "stated", "mean_words"]
 
 
-def _cell(name: str, column: dict) -> str:
-    """A count, and behind a flag's its share of the rationales."""
+def _cell(name: str, column: Mapping) -> str:
+    """A count; one of sound or flawed rationales with its share of all rationales."""
+    count = column[name]
     if name not in (*FLAGS, "sound"):
-        return f"{column[name]:,}"
-    return (
-        f"{column[name]:,} {100 * column[name] / max(column['rationales'], 1):.0f}%"
-        if column[name]
-        else "0"
-    )
+        return f"{count:,}"
+    if not count:
+        return "0"
+    return f"{count:,} {100 * count / max(column['rationales'], 1):.0f}%"
 
 
-def _align(table: list[list[str]], left: tuple[int, ...] = (0, 2)) -> list[str]:
-    """The lines of a table; `left` are its columns of names."""
-    widths = [max(map(len, column)) for column in zip(*table)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in table
-    ]
+def _align(table: list[list[str]], left: tuple[int, ...]) -> list[str]:
+    """The lines of a table; the columns of names, whose indices are `left`, begin at the left."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = []
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            cells.append(cell.ljust(width) if index in left else cell.rjust(width))
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _join(counts: Mapping[str, int]) -> str:
-    return (
-        ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
-        or "none"
-    )
+    """The counts that are not 0, e.g. "rows 14, failed rows 2"."""
+    parts = [f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count]
+    return ", ".join(parts) or "none"
 
 
 def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if parts[1:] else "") + parts[-1]
+    """The parts as one enumeration, e.g. "a, b and c"."""
+    if len(parts) == 1:
+        return parts[0]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _problems(problems: list[str]) -> list[str]:
-    more = (
-        [f"  … and {len(problems) - LISTED:,} more: see 'report' in manifest.json"]
-        if len(problems) > LISTED
-        else []
-    )
-    return [
-        f"not as expected: {len(problems):,}",
-        *(f"  {line}" for line in problems[:LISTED]),
-        *more,
-    ]
+    lines = [f"not as expected: {len(problems):,}"]
+    lines += [f"  {line}" for line in problems[:LISTED]]
+    if len(problems) > LISTED:
+        more = len(problems) - LISTED
+        lines.append(f"  … and {more:,} more: see 'report' in manifest.json")
+    return lines
