@@ -1,4 +1,4 @@
-"""A corpus and its logs in an object store: gs:// through fsspec, whose files here lie in memory."""
+"""A corpus and its logs in an object store: gs:// through fsspec, with its files in memory."""
 
 import pytest
 import small_corpus
@@ -55,7 +55,7 @@ def test_remote_logs_are_joined_with_remote_corpora(bucket, tmp_path):
     assert Corpus(bucket / "one").manifest.report["log"]["bytes of a torn last row"] == 50
 
 
-def test_remote_damage_and_absence_are_told(bucket):
+def test_remote_damage_and_absence_are_reported(bucket):
     with pytest.raises(UserError, match="no corpus at gs://bucket/absent: no such directory"):
         Corpus("gs://bucket/absent")
     small_corpus.write(bucket / "corpus")

@@ -1,4 +1,4 @@
-"""Building from logs: the join, what is counted, and bytes that do not depend on the logs' order."""
+"""Building from logs: the join, the counts, and bytes that do not depend on the logs' order."""
 
 import dataclasses
 import random
@@ -207,7 +207,8 @@ def _not_a_log(tmp_path):
     [
         (
             _two_versions,
-            r"two different rationales of b-teacher for question 'train0' of train: .*/a \(key .*/b \(key",
+            r"two different rationales of b-teacher for question 'train0' of train: "
+            r".*/a \(key .*/b \(key",
         ),
         (_damaged, "damaged file .*log: record 0 at byte 0"),
         (_not_a_log, "log: record 0: not a row"),

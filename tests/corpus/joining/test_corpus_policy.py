@@ -74,8 +74,8 @@ def test_truncate(text, reason, cut, flags):
 def test_a_cut_does_not_hide_a_contradiction():
     text = "Cups are magnetic metal. So the answer is (b)"
     assert policy.truncate(rationale(text), IRON).flags == ("contradicts", "truncated")
-    told_apart = Rationale("Cups are metal. And", "m", flags=("contradicts", "unterminated"))
-    assert policy.truncate(told_apart, IRON).flags == ("contradicts", "truncated")
+    contradicting = Rationale("Cups are metal. And", "m", flags=("contradicts", "unterminated"))
+    assert policy.truncate(contradicting, IRON).flags == ("contradicts", "truncated")
 
 
 def rows_of(*texts):
@@ -105,8 +105,8 @@ def test_texts_that_are_equal_once_cut_are_duplicates():
         (("duplicate", "truncated"), 0),
         (("unterminated",), 0),
     ]
-    told = policy.policy_report("clean+truncate", {"train": rows}, ["m", "absent"])
-    assert told == {
+    did = policy.policy_report("clean+truncate", {"train": rows}, ["m", "absent"])
+    assert did == {
         "name": "clean+truncate",
         "teachers": {
             "m": {
