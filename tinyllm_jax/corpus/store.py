@@ -6,7 +6,7 @@
 
 DIR may be a local path or one of an object store, such as gs://BUCKET/NAME. A corpus is written
 whole under a temporary name beside DIR and then renamed, so that DIR is never half a corpus. An
-object store renames file by file; whoever reads DIR meanwhile is told that a file is missing.
+object store renames file by file; whoever reads DIR meanwhile gets an error about a missing file.
 """
 
 import collections
