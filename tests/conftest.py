@@ -72,7 +72,7 @@ def flan_t5_small() -> pathlib.Path:
 def things_corpus(tmp_path_factory) -> pathlib.Path:
     """A small corpus of made-up things, by the two scripted teachers that are right."""
     from tinyllm_jax import tasks
-    from tinyllm_jax.corpus import build
+    from tinyllm_jax.corpus.joining import build
     from tinyllm_jax.teachers import config, job
 
     root = tmp_path_factory.mktemp("things")

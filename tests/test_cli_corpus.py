@@ -1,4 +1,4 @@
-"""`tinyllm corpus build` and `inspect` from the command line: logs, other corpora, policies and the page."""
+"""`tinyllm corpus build` and `inspect`: logs, other corpora, policies and the page."""
 
 import json
 
@@ -163,9 +163,9 @@ def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
         "--report",
         tmp_path / "two.html",
     )
-    told = json.loads(capsys.readouterr().out)
-    assert told["report"]["policy"]["name"] == "keep-all"
-    assert told["report"]["generations"]["qwen"]["tokens"] == 56
+    inspected = json.loads(capsys.readouterr().out)
+    assert inspected["report"]["policy"]["name"] == "keep-all"
+    assert inspected["report"]["generations"]["qwen"]["tokens"] == 56
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 

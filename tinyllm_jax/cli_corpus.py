@@ -1,14 +1,12 @@
 """The `tinyllm corpus` commands: import, build, inspect, verify."""
 
-import pathlib
 import sys
 
 from absl import flags
+from etils import epath
 
 from tinyllm_jax import errors, tasks
 from tinyllm_jax.errors import UserError
-
-Path = pathlib.Path
 
 
 def define_import(values, argv):
@@ -23,18 +21,19 @@ def define_import(values, argv):
 
 def corpus_import(values) -> None:
     """Reads the corpora that the TinyLLM authors released, reports every flaw, writes a corpus."""
-    from tinyllm_jax.corpus import released, report
+    from tinyllm_jax.corpus.importing.released import import_released
+    from tinyllm_jax.corpus.showing.report import format_report
 
     if values.task not in tasks.TASKS:
         raise errors.unknown("task", values.task, tasks.TASKS)
-    manifest = released.import_released(Path(values.released), values.task, Path(values.out))
-    print(report.format_report(manifest.report))
+    manifest = import_released(values.released, values.task, values.out)
+    print(format_report(manifest.report))
     print(f"wrote {values.out}")
 
 
 def define_build(values, argv):
     """The flags of `corpus_build`."""
-    from tinyllm_jax.corpus import policy
+    from tinyllm_jax.corpus.joining import policy
 
     flags.DEFINE_string("task", "", "the task", values)
     flags.DEFINE_string(
@@ -71,29 +70,32 @@ def define_build(values, argv):
 
 
 def corpus_build(values) -> None:
-    """Joins teachers' logs and other corpora with their questions by content, reports on them, writes a corpus."""
-    from tinyllm_jax.corpus import build, report
+    """Joins logs and other corpora with their questions by content, reports, writes a corpus."""
+    from tinyllm_jax.corpus.joining.build import build
     from tinyllm_jax.corpus.showing import page
+    from tinyllm_jax.corpus.showing.report import format_report
 
     if not values.log and not values.corpus:
         raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
-    logs = [log for path in map(Path, values.log) for log in _logs(path)]
-    questions = {
-        split: part[: values.questions or None]
-        for split, part in tasks.load(values.task, values.source).items()
-    }
-    manifest = build.build(
-        values.task, questions, logs, Path(values.out), values.corpus, values.policy
-    )
-    print(report.format_report(manifest.report))
+    logs: list[epath.Path] = []
+    for path in values.log:
+        logs += _logs(epath.Path(path))
+    questions = {}
+    for split, part in tasks.load(values.task, values.source).items():
+        questions[split] = part[: values.questions or None]
+    manifest = build(values.task, questions, logs, values.out, values.corpus, values.policy)
+    print(format_report(manifest.report))
     print(f"wrote {values.out}")
     if values.report:
         page.write_page(values.out, values.report)
         print(f"wrote {values.report}")
 
 
-def _logs(path: pathlib.Path) -> list[pathlib.Path]:
-    found = sorted(path.glob("*.tfrecord")) if path.is_dir() else [path]
+def _logs(path: epath.Path) -> list[epath.Path]:
+    """The log at a path, or all logs in it where it is a directory."""
+    found = [path]
+    if path.is_dir():
+        found = sorted(log for log in path.iterdir() if log.suffix == ".tfrecord")
     if not found or not found[0].exists():
         raise UserError(f"{path} holds no log (*.tfrecord); run tinyllm teach --out {path} first")
     return found
@@ -112,10 +114,10 @@ def define_inspect(values, argv):
 
 def corpus_inspect(values) -> None:
     """Prints a sample of a corpus and its statistics."""
-    from tinyllm_jax.corpus import inspect
     from tinyllm_jax.corpus.showing import page
+    from tinyllm_jax.corpus.showing.inspect import inspect
 
-    print(inspect.inspect(Path(values.corpus), values.json, values.sample))
+    print(inspect(epath.Path(values.corpus), values.json, values.sample))
     if values.report:
         page.write_page(values.corpus, values.report)
         print(f"wrote {values.report}", file=sys.stderr if values.json else sys.stdout)
@@ -129,8 +131,8 @@ def define_verify(values, argv):
 
 def corpus_verify(values) -> None:
     """Checks every byte of a corpus; names the first damaged shard and exits with 2."""
-    from tinyllm_jax.corpus import verify
+    from tinyllm_jax.corpus.verify import verify
 
-    manifest = verify.verify(Path(values.corpus))
+    manifest = verify(values.corpus)
     shards = sum(map(len, manifest.splits.values()))
     print(f"{values.corpus} is whole: {shards} shard(s), fingerprint {manifest.fingerprint[:16]}")

@@ -36,7 +36,7 @@ class Given:
 
     def questions(self, split: str, count: int = 0) -> list[Question]:
         """The first `count` questions of a split of its corpus; 0: all."""
-        return [row.question for row in self.corpus.some_rows(split)][: count or None]
+        return [row.question for row in self.corpus.nonempty_rows(split)][: count or None]
 
 
 def define(values: flags.FlagValues) -> None:

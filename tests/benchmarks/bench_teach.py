@@ -20,8 +20,8 @@ from typing import Any
 from absl import flags
 
 from tinyllm_jax import cli, tasks
+from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.teachers import config, job, plan, prompt_tokens, weights
-from tinyllm_jax.teachers.log import read_log
 
 
 def processor_seconds():

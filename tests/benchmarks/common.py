@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tinyllm_jax.corpus.released import import_released
+from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import hf, inputs, model
 from tinyllm_jax.student.config import StudentConfig, student_config

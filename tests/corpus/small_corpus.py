@@ -1,4 +1,4 @@
-"""A small corpus with every kind of row, for the tests of this room and the processes that they start."""
+"""A small corpus with every kind of row, for tests and for the processes that they start."""
 
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.schema import Rationale, Row

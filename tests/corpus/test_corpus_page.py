@@ -8,10 +8,10 @@ import pytest
 import small_corpus
 from small_logs import QUESTIONS, all_rows, log_row, unforced, write_log
 
-from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.inspect import inspect
-from tinyllm_jax.corpus.report import format_report, percent, verdict
+from tinyllm_jax.corpus.joining.build import build
 from tinyllm_jax.corpus.showing import page
+from tinyllm_jax.corpus.showing.inspect import inspect
+from tinyllm_jax.corpus.showing.report import format_report, percent, verdict
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.pages import ENVIRONMENT, charts
@@ -210,7 +210,7 @@ def test_percent(part, whole, text):
 
 
 def test_the_released_corpora_say_their_worst(released, tmp_path):
-    from tinyllm_jax.corpus.released import import_released
+    from tinyllm_jax.corpus.importing.released import import_released
 
     import_released(released, "arc", tmp_path / "arc")
     said = " ".join(verdict(Corpus(tmp_path / "arc").manifest.report))

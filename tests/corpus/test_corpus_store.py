@@ -46,8 +46,8 @@ def test_an_empty_split_is_an_error_where_it_is_needed(corpus_dir):
     with pytest.raises(
         UserError, match=r"split 'test' of .* is empty \(not empty: train, validation\)"
     ):
-        Corpus(corpus_dir).some_rows("test")
-    assert len(Corpus(corpus_dir).some_rows("train")) == 23
+        Corpus(corpus_dir).nonempty_rows("test")
+    assert len(Corpus(corpus_dir).nonempty_rows("train")) == 23
 
 
 def test_what_is_not_the_corpus_asked_for(corpus_dir, tmp_path):
@@ -158,8 +158,10 @@ def test_same_bytes_in_every_process(corpus_dir, tmp_path, seed):
 
 def test_what_teachers_import_is_light():
     code = (
-        "import sys; from tinyllm_jax.corpus import logrow, quality, schema, tfrecord;"
-        "print([m for m in ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax') if m in sys.modules])"
+        "import sys; from tinyllm_jax.corpus import logrow, schema, tfrecord;"
+        "from tinyllm_jax.corpus.judging import quality;"
+        "heavy = ('numpy', 'tensorflow_datasets', 'google.protobuf', 'jax');"
+        "print([module for module in heavy if module in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=HERE, capture_output=True, text=True
@@ -170,9 +172,13 @@ def test_what_teachers_import_is_light():
 def test_no_framework_is_imported(tmp_path):
     code = (
         "import sys; import small_corpus as c;"
-        "from tinyllm_jax.corpus import build, inspect, page, released, report, store, verify;"
+        "from tinyllm_jax.corpus import page, store, verify;"
+        "from tinyllm_jax.corpus.joining import build;"
+        "from tinyllm_jax.corpus.importing import released;"
+        "from tinyllm_jax.corpus.showing import inspect, report;"
         "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
-        "print([m for m in ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets') if m in sys.modules])"
+        "frameworks = ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets');"
+        "print([module for module in frameworks if module in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "out"],

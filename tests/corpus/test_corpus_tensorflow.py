@@ -1,4 +1,4 @@
-"""TensorFlow reads our corpora: the cross-check of the whole on-disk format, in a process of its own."""
+"""TensorFlow reads our corpora: a cross-check of the format, in a process of its own."""
 
 import importlib.util
 import json
@@ -19,7 +19,8 @@ def plain(value):
 builder = tfds.builder_from_directory(directory)
 rows = [plain(row) for row in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))]
 files = [str(path) for path in builder.info.splits[split].filepaths]
-ids = [tf.io.parse_single_example(record, {"id": tf.io.FixedLenFeature([], tf.string)})["id"].numpy().decode()
+id_only = {"id": tf.io.FixedLenFeature([], tf.string)}
+ids = [tf.io.parse_single_example(record, id_only)["id"].numpy().decode()
        for record in tf.data.TFRecordDataset(files)]
 print(json.dumps({"rows": rows, "ids": ids, "count": builder.info.splits[split].num_examples,
                   "splits": sorted(builder.info.splits)}))
@@ -39,13 +40,13 @@ COLUMN = (
 )
 
 
-def _told(row):
+def _expected(row):
     """What TensorFlow should say of a row: spelled out here, not taken from the codec."""
     question = row.question
-    told = {
+    expected = {
         name: getattr(question, name) for name in ("id", "task", "context", "question", "answer")
     }
-    told |= {"choices": list(question.choices), "rationales": {}}
+    expected |= {"choices": list(question.choices), "rationales": {}}
     for teacher in TEACHERS:
         rationale = row.rationales.get(teacher)
         column = {"present": rationale is not None}
@@ -53,8 +54,8 @@ def _told(row):
             column |= {name: getattr(rationale, name) for name in COLUMN} | {
                 "flags": list(rationale.flags)
             }
-        told["rationales"][teacher] = column
-    return told
+        expected["rationales"][teacher] = column
+    return expected
 
 
 @pytest.mark.skipif(
@@ -69,8 +70,8 @@ def test_tensorflow_reads_every_field_equal(corpus_dir):
     read = json.loads(done.stdout.splitlines()[-1])
     assert read["count"] == len(ROWS["train"]) and read["splits"] == ["train", "validation"]
     assert read["ids"] == [row.question.id for row in ROWS["train"]]
-    for told, row in zip(map(_told, ROWS["train"]), read["rows"], strict=True):
-        for teacher, column in told["rationales"].items():
+    for expected, row in zip(map(_expected, ROWS["train"]), read["rows"], strict=True):
+        for teacher, column in expected["rationales"].items():
             if not column["present"]:
                 row["rationales"][teacher] = {"present": row["rationales"][teacher]["present"]}
-        assert row == told
+        assert row == expected

@@ -37,7 +37,7 @@ def test_every_flipped_bit_is_noticed(path):
         path.write_bytes(damaged)
         record = sum(offset >= end for end in ENDS)
         with pytest.raises(
-            UserError, match=f"{path}: record {record} at byte {([0] + ENDS)[record]}: "
+            UserError, match=f"{path}: record {record} at byte {[0, *ENDS][record]}: "
         ):
             list(tfrecord.read_records(path))
 
@@ -47,8 +47,8 @@ def test_every_cut_inside_a_record_is_noticed_and_is_a_torn_tail(path):
     for size in range(len(data)):
         path.write_bytes(data[:size])
         whole = sum(size >= end for end in ENDS)
-        assert tfrecord.scan(path) == (([0] + ENDS)[whole], whole)
-        if size in [0] + ENDS:
+        assert tfrecord.scan(path) == ([0, *ENDS][whole], whole)
+        if size in [0, *ENDS]:
             assert (
                 len(list(tfrecord.read_records(path))) == whole
             )  # the limit of the format: see the module docstring

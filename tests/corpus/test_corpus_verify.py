@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tinyllm_jax.corpus import manifest as manifests
+from tinyllm_jax.corpus import manifest
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.corpus.verify import verify
 from tinyllm_jax.errors import UserError
@@ -94,7 +94,7 @@ def test_a_flipped_payload_is_located(corpus_dir):
         verify(corpus_dir)
 
 
-@pytest.mark.parametrize("name", ["features.json", "dataset_info.json", manifests.NAME])
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json", manifest.MANIFEST])
 def test_a_missing_json_file(corpus_dir, name):
     (corpus_dir / name).unlink()
     with pytest.raises(UserError, match=name):
@@ -102,13 +102,13 @@ def test_a_missing_json_file(corpus_dir, name):
 
 
 def test_white_space_in_the_manifest_counts(corpus_dir):
-    path = corpus_dir / manifests.NAME
+    path = corpus_dir / manifest.MANIFEST
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(UserError, match=manifests.NAME):
+    with pytest.raises(UserError, match=manifest.MANIFEST):
         Corpus(corpus_dir)
 
 
 def test_a_manifest_of_another_format(corpus_dir, monkeypatch):
-    monkeypatch.setattr(manifests, "FORMAT", 3)
+    monkeypatch.setattr(manifest, "FORMAT", 3)
     with pytest.raises(UserError, match="is not of format 3"):
         Corpus(corpus_dir)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import quality
+from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.teachers import prompts
 
 REPO = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def test_every_task_with_a_file_is_tested():
 def test_files_hold_one_plain_paragraph_an_example(task):
     lines = (prompts.HERE / "examples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert len(rows) == COUNTS[task] == len({quality.normal(row["question"]) for row in rows})
+    assert len(rows) == COUNTS[task] == len({quality.normalize(row["question"]) for row in rows})
     for row in rows:
         text = row["rationale"]
         assert set(row) == {"question", "rationale"}
@@ -54,14 +54,14 @@ def test_files_hold_one_plain_paragraph_an_example(task):
 def test_questions_are_of_the_training_split_alone(splits):
     task, questions = splits
     texts = {
-        split: [quality.normal(question.question) for question in part]
+        split: [quality.normalize(question.question) for question in part]
         for split, part in questions.items()
     }
     examples = examples_of(splits)
     assert len({example.question.key for example in examples}) == COUNTS[task]
     for example in examples:
         assert example.question.split == "train"
-        text = quality.normal(example.question.question)
+        text = quality.normalize(example.question.question)
         assert texts["train"].count(text) == 1
         assert text not in texts["validation"] + texts["test"]
 
@@ -75,8 +75,8 @@ def test_rationales_have_no_flag_and_do_not_begin_with_the_answer(splits):
     for example in examples_of(splits):
         assert quality.flags_of(example.rationale, example.question, "stop") == ()
         assert quality.stated_answer(example.rationale, example.question) is None
-        answer = quality.normal(example.question.answer).rstrip(".")
-        assert not re.match(re.escape(answer) + r"\b", quality.normal(example.rationale))
+        answer = quality.normalize(example.question.answer).rstrip(".")
+        assert not re.match(re.escape(answer) + r"\b", quality.normalize(example.rationale))
 
 
 def test_unforced_prompt_states_every_gold_answer(splits):

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from tinyllm_jax import tasks
+from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import config, engine, job, plan, scripted, totals
-from tinyllm_jax.teachers.log import Log, read_log
+from tinyllm_jax.teachers.log import Log
 
 SOURCE = "train=60,validation=8,test=8"
 QUESTIONS = tasks.load("things", SOURCE)["train"]

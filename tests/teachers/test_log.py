@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from tinyllm_jax.corpus import tfrecord
-from tinyllm_jax.corpus.logrow import LogRow, row_key
+from tinyllm_jax.corpus.logrow import LogRow, read_log, row_key
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers.log import Log, read_log
+from tinyllm_jax.teachers.log import Log
 
 ROW = LogRow(
     "k",
@@ -95,7 +95,7 @@ def test_a_log_that_is_being_written_can_be_read(tmp_path):
     path = tmp_path / "shape.tfrecord"
     write(path, 3)
     path.write_bytes(path.read_bytes()[:-3])
-    assert [row.key for row in read_log(path, whole=False)] == ["k0", "k1"]
+    assert [row.key for row in read_log(path, torn_tail=True)] == ["k0", "k1"]
     with pytest.raises(UserError, match="damaged file"):
         list(read_log(path))
 

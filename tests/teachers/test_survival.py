@@ -17,8 +17,8 @@ import pytest
 import tiny
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import build
-from tinyllm_jax.teachers.log import read_log
+from tinyllm_jax.corpus.joining import build
+from tinyllm_jax.corpus.logrow import read_log
 
 TINY = Path(tiny.__file__)
 THINGS = "train=300,validation=10,test=10"

@@ -11,9 +11,9 @@ import torch
 import transformers
 
 from tinyllm_jax import tasks
+from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import job, plan, weights
-from tinyllm_jax.teachers.log import read_log
 from tinyllm_jax.teachers.transformers_engine import TransformersEngine
 
 

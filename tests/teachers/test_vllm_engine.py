@@ -16,8 +16,8 @@ import pytest
 import tiny
 
 from tinyllm_jax import tasks
+from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.teachers import job, plan, weights
-from tinyllm_jax.teachers.log import read_log
 
 if not importlib.util.find_spec("vllm"):
     pytest.skip("vLLM is not installed (launch/teachers.sh installs it)", allow_module_level=True)

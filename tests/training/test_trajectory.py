@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import transformers
 
-from tinyllm_jax.corpus.released import import_released
+from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import hf
 from tinyllm_jax.training import config as run_config

@@ -1,9 +1,22 @@
-"""The rationale corpus: questions joined with what each teacher wrote, on disk.
+"""The rationale corpus: questions joined with what each teacher wrote about them, on disk.
 
-Teachers append to logs; `build` joins questions with logs (`logs` reads them, `choose` picks among
-samples) and with other corpora (`beside`); `released` imports the authors' own files; training
-reads nothing but the corpus. On disk it is a valid TFDS directory of TFRecord shards with a
-manifest of ours; `store` writes and reads it without TensorFlow and checks every checksum, `verify`
-checks every byte. `quality` says what is wrong with a rationale, `policy` turns that into weights,
-`inspect`, `report` and `page` show it. Nothing here imports jax, torch or tensorflow.
+The files of this folder are the format and the storage. They import no jax, torch or tensorflow.
+
+    schema      the records in memory: a `Row` is a question and its rationales by teacher
+    codec       a row as bytes (a `tf.train.Example`) and back
+    tfrecord    the file format: framed records, every checksum checked
+    manifest    manifest.json: what a corpus holds, and a hash of each of its files
+    store       writes a corpus directory, and opens one for reading
+    verify      checks every byte of a corpus on disk
+    logrow      one row of a rationale log, which teachers write and a build reads
+    page, bars  the report of a corpus as an HTML page
+
+The sub-packages use them:
+
+    joining/    makes a corpus from questions, rationale logs and other corpora
+    judging/    says what is wrong with a rationale, and counts it
+    importing/  makes a corpus from files that others published
+    showing/    prints a corpus's report and a sample of its rows
+
+Training and evaluation read a corpus through `store` and know nothing of the sub-packages.
 """

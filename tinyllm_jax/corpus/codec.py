@@ -5,11 +5,12 @@
     rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling,
                                            forced, finish_reason, tokens, weight, vote_share, flags
 
-A teacher's column is there in every row; `present` is false where it wrote nothing, which is not
-the same as a rationale that is empty. `weight` and `vote_share` are kept in single precision.
-Only the protocol buffer of `tensorflow_datasets` is used, not its `serialize_example` and
-`deserialize_example_np`: they need about six times as long, and the bytes of the first change from
-process to process.
+Every row has the columns of every teacher; `present` is false where a teacher wrote nothing, which
+is not the same as an empty rationale. `weight` and `vote_share` are kept in single precision.
+
+Only the protocol buffer of `tensorflow_datasets` is used. Its `serialize_example` and
+`deserialize_example_np` take about six times as long, and the bytes that `serialize_example` writes
+change from process to process.
 """
 
 import struct
@@ -41,14 +42,10 @@ def features(teachers: Sequence[str]):
         "vote_share": np.float32,
         "flags": tfds.Sequence(tfds.Text()),
     }
-    texts = {name: tfds.Text() for name in QUESTION_TEXTS}
-    return tfds.FeaturesDict(
-        texts
-        | {
-            "choices": tfds.Sequence(tfds.Text()),
-            "rationales": dict.fromkeys(teachers, column),
-        }
-    )
+    question = {name: tfds.Text() for name in QUESTION_TEXTS}
+    choices = tfds.Sequence(tfds.Text())
+    rationales = dict.fromkeys(teachers, column)
+    return tfds.FeaturesDict(question | {"choices": choices, "rationales": rationales})
 
 
 def encode(row: Row, teachers: Sequence[str]) -> bytes:
@@ -58,9 +55,8 @@ def encode(row: Row, teachers: Sequence[str]) -> bytes:
       UserError: a text is not valid Unicode (it holds half of a surrogate pair).
     """
     example = tf_example_pb2.Example()
-    fields = (
-        example.features.feature
-    )  # filling it in place is three times as fast as building it from Feature objects
+    # Filling the map in place is three times as fast as building it from Feature objects.
+    fields = example.features.feature
     question = row.question
     try:
         for name in QUESTION_TEXTS:
@@ -77,6 +73,7 @@ def encode(row: Row, teachers: Sequence[str]) -> bytes:
 
 
 def _put_rationale(fields: Any, column: str, rationale: Rationale | None) -> None:
+    """Fills one teacher's fields, whose names begin with `column`."""
     stored = rationale or MISSING
     for name in TEXTS:
         _put_texts(fields[column + name], getattr(stored, name))
@@ -94,26 +91,27 @@ def _put_texts(field: Any, *texts: str) -> None:
 
 
 def single(value: float) -> float:
-    """The nearest number in single precision: what a corpus gives back for `value`."""
+    """The number in single precision that a corpus gives back for `value`."""
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def decode(payload: bytes, split: str, teachers: Sequence[str]) -> Row:
-    """The row in a payload; raises `ValueError` unless it has every field of a corpus with these teachers."""
+    """The row in a payload.
+
+    Raises:
+      ValueError: the payload lacks a field that a corpus with these teachers has.
+    """
     try:
         fields = tf_example_pb2.Example.FromString(payload).features.feature
         texts = {name: fields[name].bytes_list.value[0].decode() for name in QUESTION_TEXTS}
         choices = tuple(choice.decode() for choice in fields["choices"].bytes_list.value)
         question = Question(split=split, choices=choices, **texts)
-        columns = ((teacher, f"rationales/{teacher}/") for teacher in teachers)
-        return Row(
-            question,
-            {
-                teacher: _decode_rationale(fields, column, teacher)
-                for teacher, column in columns
-                if fields[column + "present"].int64_list.value[0]
-            },
-        )
+        rationales = {}
+        for teacher in teachers:
+            column = f"rationales/{teacher}/"
+            if fields[column + "present"].int64_list.value[0]:
+                rationales[teacher] = _decode_rationale(fields, column, teacher)
+        return Row(question, rationales)
     except (DecodeError, IndexError) as error:
         raise ValueError(f"not a row of a corpus: {error}") from None
 

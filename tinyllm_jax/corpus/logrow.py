@@ -1,15 +1,20 @@
-"""One row of a rationale log: a generation that finished or failed, with everything that a corpus records of it.
+"""One row of a rationale log, and how a log is read.
 
-Teachers write these rows, `corpus build` reads them; both know them only by this file. A row is one
-TFRecord payload (`corpus/tfrecord.py`) holding canonical JSON: sorted keys, no spaces, UTF-8.
+A row is a generation that finished or failed, with everything that a corpus records of it. Teachers
+write these rows and `corpus build` reads them; both know them only by this file. A row is one
+TFRecord payload (`corpus/tfrecord.py`) that holds canonical JSON: sorted keys, no spaces, UTF-8.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import os
 import typing
+from collections.abc import Iterator
 from typing import Any
 
+from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
@@ -37,8 +42,8 @@ class LogRow:
       mean_logprob: the mean log-probability (natural) of the tokens written; None where the engine
         gives none.
       context_cut: words of the question's context that were cut off to fit the model's window.
-      seconds: the time since the previous row was finished, so that a log's rows add up to the time
-        spent.
+      seconds: the seconds since the previous row was finished, so that the rows of a log add up to
+        the time that was spent.
       error: why there is no rationale; "" when there is one. A log may hold a failed row and later
         a good one of its key.
     """
@@ -71,7 +76,11 @@ class LogRow:
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "LogRow":
-        """The row in a payload; raises `UserError` unless it has exactly the fields above, each of its type."""
+        """The row in a payload.
+
+        Raises:
+          UserError: the payload does not have exactly the fields above, each of its type.
+        """
         try:
             row = cls(**json.loads(payload))
         except (ValueError, TypeError) as error:
@@ -80,10 +89,30 @@ class LogRow:
             allowed = typing.get_args(field.type) or (field.type,)
             if type(getattr(row, field.name)) not in allowed:
                 raise UserError(
-                    f"not a row of a rationale log: '{field.name}' should be {allowed[0].__name__}, "
-                    f"is {getattr(row, field.name)!r}"
+                    f"not a row of a rationale log: '{field.name}' should be "
+                    f"{allowed[0].__name__}, is {getattr(row, field.name)!r}"
                 )
         return row
+
+
+def read_log(path: str | os.PathLike, torn_tail: bool = False) -> Iterator[LogRow]:
+    """Yields the rows of a log, in the order in which they were written.
+
+    Args:
+      path: the log.
+      torn_tail: whether a last row that is not whole is skipped. It is otherwise an error. A log
+        that a process is writing, or was writing when it was killed, may end in such a row.
+
+    Raises:
+      UserError: the log cannot be read, is damaged, or holds something that is not a row.
+    """
+    whole = tfrecord.scan(path)[1] if torn_tail else None
+    for index, payload in enumerate(itertools.islice(tfrecord.read_records(path), whole)):
+        try:
+            row = LogRow.from_bytes(payload)
+        except UserError as error:
+            raise UserError(f"{path}: record {index}: {error}") from None
+        yield row
 
 
 def canonical(value: Any) -> str:
@@ -100,26 +129,21 @@ def row_key(
     seed: int,
     sample: int = 0,
 ) -> str:
-    """The identity of a generation: sha256 of all that decides its text.
+    """The identity of a generation: the sha256 of all that decides its text.
 
-    The question's id and split are part of it beside its content, so that a question that occurs
-    twice in a dataset has two rows.
+    It covers the id and the split of the question as well as its content, so that a question that
+    occurs twice in a dataset has two rows.
 
     Args:
-      question, teacher, sampling, seed, sample: as in `LogRow`.
+      question: the question.
+      teacher: the teacher's name.
       model: what names the weights: the revision where there is one, else the model's name.
       prompt: the whole prompt, before any context is cut.
+      sampling: the sampling parameters, as in `LogRow`.
+      seed: the seed, as in `LogRow`.
+      sample: the number of the sample, from 0.
     """
-    prompt_sha = hashlib.sha256(prompt.encode()).hexdigest()
-    parts = [
-        question.key,
-        question.id,
-        question.split,
-        teacher,
-        model,
-        prompt_sha,
-        sampling,
-        seed,
-        sample,
-    ]
+    prompt_hash = hashlib.sha256(prompt.encode()).hexdigest()
+    identity = [question.key, question.id, question.split, teacher, model, prompt_hash, sampling]
+    parts = [*identity, seed, sample]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a corpus holds, and the hash of every other file in its directory.
+"""`manifest.json` says what a corpus holds, with the hash of every other file in its directory.
 
 The file is the one canonical spelling of its content plus that content's own sha256, so that a
 change of any byte, its white space included, is noticed. It holds no time, path or host: equal
@@ -8,12 +8,14 @@ corpora have equal manifests.
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
+import os
 from typing import Any
+
+from etils import epath
 
 from tinyllm_jax.errors import UserError
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 FORMAT = 2
 
 
@@ -55,8 +57,8 @@ class Manifest:
         return sum(shard.records for shard in self.splits[split])
 
 
-def to_bytes(manifest: Manifest) -> bytes:
-    """The manifest's file."""
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The content of the manifest's file."""
     return _seal({"format": FORMAT} | dataclasses.asdict(manifest))
 
 
@@ -65,27 +67,28 @@ def _seal(content: dict[str, Any]) -> bytes:
     return (json.dumps(content | {"sha256": sha256}, indent=1) + "\n").encode()
 
 
-def load(directory: Path | str) -> Manifest:
+def load_manifest(directory: str | os.PathLike) -> Manifest:
     """Reads and checks the manifest of a corpus.
 
     Raises:
       UserError: there is no such directory, it is not a corpus or one of another version, or the
         manifest is damaged.
     """
-    path = Path(directory) / NAME
+    path = epath.Path(directory) / MANIFEST
     if not path.parent.is_dir():
         raise UserError(
-            f"no corpus at {directory}: no such directory; make one with 'tinyllm corpus import' or 'build'"
+            f"no corpus at {directory}: no such directory; make one with 'tinyllm corpus import' "
+            f"or 'build'"
         )
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"{directory} is not a corpus: it has no {NAME}; make one with 'tinyllm corpus import' or "
-            f"'build'"
+            f"{directory} is not a corpus: it has no {MANIFEST}; make one with 'tinyllm corpus "
+            f"import' or 'build'"
         ) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     content = _checked(path, data)
     if content.pop("format") != FORMAT:
         raise UserError(
@@ -98,7 +101,7 @@ def load(directory: Path | str) -> Manifest:
     return Manifest(splits=shards, **content)
 
 
-def _checked(path: Path, data: bytes) -> dict[str, Any]:
+def _checked(path: epath.Path, data: bytes) -> dict[str, Any]:
     """The content of a file that is, byte for byte, what `_seal` makes of it."""
     try:
         content = json.loads(data)
@@ -108,6 +111,6 @@ def _checked(path: Path, data: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise UserError(
-        f"damaged file {path}: its content does not match its own sha256; restore the corpus from a copy or "
-        f"make it again"
+        f"damaged file {path}: its content does not match its own sha256; restore the corpus from "
+        f"a copy or make it again"
     )

@@ -4,28 +4,31 @@
     DIR/features.json, DIR/dataset_info.json     what `tfds.builder_from_directory(DIR)` reads
     DIR/tinyllm_TASK-SPLIT.tfrecord-00000-of-0000N
 
-A corpus is written whole under a temporary name beside DIR and renamed: DIR is never half a corpus.
+DIR may be a local path or one of an object store, such as gs://BUCKET/NAME. A corpus is written
+whole under a temporary name beside DIR and then renamed, so that DIR is never half a corpus. An
+object store renames file by file; whoever reads DIR meanwhile gets an error about a missing file.
 """
 
 import collections
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+from etils import epath
 
 from tinyllm_jax import errors
 from tinyllm_jax.corpus import codec, tfrecord
-from tinyllm_jax.corpus import manifest as manifests
-from tinyllm_jax.corpus.manifest import Manifest, Shard
+from tinyllm_jax.corpus.manifest import MANIFEST, Manifest, Shard, load_manifest, manifest_bytes
 from tinyllm_jax.corpus.schema import TEACHER, Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import problem
 
 SHARD_BYTES = 64 << 20  # a new shard is begun about every so many bytes
-PROVENANCE = ("model", "revision", "prompt_hash", "sampling", "forced")
+PROVENANCE = ("model", "revision", "prompt_hash", "sampling", "forced")  # fields of `Rationale`
 
 
 class Corpus:
@@ -36,47 +39,60 @@ class Corpus:
       task: the task that its questions must be of; None takes any.
 
     Attributes:
-      directory, task, teachers (names, in the order of the columns), splits (names), fingerprint,
-      manifest.
+      directory: where it lies.
+      manifest: its manifest.
+      task: the task of its questions.
+      teachers: the teachers' names, in the order of the columns.
+      splits: the names of its splits.
+      fingerprint: a hash of what training sees; see `Manifest`.
 
     Raises:
       UserError: no such directory, not a corpus, a damaged manifest, or a corpus of another task.
     """
 
     def __init__(self, directory: str | os.PathLike, task: str | None = None):
-        self.directory = Path(directory)
-        self.manifest = manifests.load(self.directory)
+        self.directory = epath.Path(directory)
+        self.manifest = load_manifest(self.directory)
         self.task = self.manifest.task
         self.teachers = tuple(self.manifest.teachers)
         self.splits = tuple(self.manifest.splits)
         self.fingerprint = self.manifest.fingerprint
         if task is not None and task != self.task:
             raise UserError(
-                f"{directory} is a corpus of task '{self.task}', not of '{task}'; give the other --corpus, "
-                f"or task={self.task}"
+                f"{directory} is a corpus of task '{self.task}', not of '{task}'; give the other "
+                f"--corpus, or task={self.task}"
             )
 
     def rows(self, split: str) -> list[Row]:
-        """All rows of a split, in their order; checks every checksum and every shard's length.
+        """All rows of a split, in their order.
+
+        Every checksum and the length of every shard are checked.
 
         Raises:
           UserError: an unknown split, or a missing, cut or damaged shard.
         """
         if split not in self.splits:
             raise errors.unknown(f"split of {self.directory}", split, self.splits)
-        return [row for shard in self.manifest.splits[split] for row in self._read(shard, split)]
+        return [
+            row for shard in self.manifest.splits[split] for row in self._read_shard(shard, split)
+        ]
 
-    def some_rows(self, split: str) -> list[Row]:
-        """`rows`, of a split that must not be empty; raises `UserError` where it is."""
+    def nonempty_rows(self, split: str) -> list[Row]:
+        """All rows of a split that must not be empty.
+
+        Raises:
+          UserError: as `rows` does, or the split is empty.
+        """
         rows = self.rows(split)
         if not rows:
-            full = [name for name in self.splits if self.manifest.rows(name)]
+            others = [name for name in self.splits if self.manifest.rows(name)]
             raise UserError(
-                f"split '{split}' of {self.directory} is empty (not empty: {', '.join(full) or 'none'})"
+                f"split '{split}' of {self.directory} is empty "
+                f"(not empty: {', '.join(others) or 'none'})"
             )
         return rows
 
-    def _read(self, shard: Shard, split: str) -> list[Row]:
+    def _read_shard(self, shard: Shard, split: str) -> list[Row]:
         path = self.directory / shard.name
         rows = []
         for payload in tfrecord.read_records(path):
@@ -120,42 +136,67 @@ def write_corpus(
       UserError: `out` is not empty or cannot be written, or a row is malformed. Nothing is left
         behind.
     """
-    out = check_free(out)
+    path = require_free(out)
     for split, split_rows in rows.items():
         _check_rows(task, teachers, split, split_rows)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had our number
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    _remove(partial)  # a killed process that had our number may have left it
     try:
         partial.mkdir(parents=True)
         manifest = _write_files(partial, task, teachers, rows, report, source)
-        os.rename(partial, out)
+        _rename(partial, path)
     except OSError as error:
         raise UserError(
-            f"cannot write {out}: {error.strerror or error}; choose another --out or make room"
+            f"cannot write {path}: {error.strerror or error}; choose another --out or make room"
         ) from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
     return manifest
 
 
-def check_free(out: str | os.PathLike) -> Path:
-    """`out` as a path; raises `UserError` unless it is absent or an empty directory."""
-    out = Path(os.path.abspath(out))
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def require_free(out: str | os.PathLike) -> epath.Path:
+    """The absolute path of a directory that a new corpus may be written to.
+
+    Raises:
+      UserError: something is there that is not an empty directory.
+    """
+    path = epath.Path(os.path.abspath(out) if _is_local(out) else out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(
-            f"{out} exists and is not an empty directory; delete it or choose another --out"
+            f"{path} exists and is not an empty directory; delete it or choose another --out"
         )
-    return out
+    return path
+
+
+def _is_local(path: str | os.PathLike) -> bool:
+    return "://" not in os.fspath(path)
+
+
+def _rename(source: epath.Path, out: epath.Path) -> None:
+    """Renames a directory to a name that is free or that of an empty directory."""
+    if _is_local(out):
+        os.rename(source, out)  # replaces an empty directory, and nothing else, in one step
+    else:
+        if out.exists():
+            out.rmdir()
+        source.rename(out)
+
+
+def _remove(directory: epath.Path) -> None:
+    """Removes a directory of ours and all in it, where there is one."""
+    with contextlib.suppress(OSError):
+        directory.rmtree()
 
 
 def _check_rows(task: str, teachers: Sequence[str], split: str, rows: Sequence[Row]) -> None:
+    """Raises `UserError` unless `write_corpus` can write the rows of one split as they are."""
     for teacher in teachers:
         if not TEACHER.fullmatch(teacher):
             raise UserError(
-                f"teacher name '{teacher}': use lower-case letters, digits and . _ - and begin with a letter "
-                f"or digit"
+                f"teacher name '{teacher}': use lower-case letters, digits and . _ - and begin "
+                f"with a letter or digit"
             )
-    seen = set()
+    seen: set[str] = set()
     for row in rows:
         question = row.question
         wrong = problem(question)
@@ -172,7 +213,7 @@ def _check_rows(task: str, teachers: Sequence[str], split: str, rows: Sequence[R
 
 
 def _write_files(
-    directory: Path,
+    directory: epath.Path,
     task: str,
     teachers: Sequence[str],
     rows: Mapping[str, Sequence[Row]],
@@ -180,12 +221,10 @@ def _write_files(
     source: str,
 ) -> Manifest:
     name = "tinyllm_" + re.sub(r"\W", "_", task)
-    shards = {
-        split: _write_split(
-            directory, name, split, [codec.encode(row, teachers) for row in split_rows]
-        )
-        for split, split_rows in rows.items()
-    }
+    shards = {}
+    for split, split_rows in rows.items():
+        payloads = [codec.encode(row, teachers) for row in split_rows]
+        shards[split] = _write_split(directory, name, split, payloads)
     _write_tfds_info(directory, name, teachers, shards)
     manifest = Manifest(
         task=task,
@@ -195,16 +234,20 @@ def _write_files(
         teachers={teacher: _provenance(teacher, rows) for teacher in teachers},
         files={
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(directory.glob("*.json"))
+            for path in sorted(directory.iterdir())
+            if path.suffix == ".json"
         },
         fingerprint=_fingerprint(rows),
     )
-    _write(directory / manifests.NAME, manifests.to_bytes(manifest))
+    _write(directory / MANIFEST, manifest_bytes(manifest))
     return manifest
 
 
-def _write_split(directory: Path, name: str, split: str, payloads: list[bytes]) -> list[Shard]:
-    count = -(-sum(map(len, payloads)) // SHARD_BYTES)
+def _write_split(
+    directory: epath.Path, name: str, split: str, payloads: list[bytes]
+) -> list[Shard]:
+    """Writes one split as so many shards as `SHARD_BYTES` asks for, of equal numbers of rows."""
+    count = math.ceil(sum(map(len, payloads)) / SHARD_BYTES)
     shards = []
     for index in range(count):
         part = payloads[index * len(payloads) // count : (index + 1) * len(payloads) // count]
@@ -215,60 +258,58 @@ def _write_split(directory: Path, name: str, split: str, payloads: list[bytes]) 
     return shards
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: epath.Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if _is_local(path):
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _write_tfds_info(
-    directory: Path, name: str, teachers: Sequence[str], splits: Mapping[str, list[Shard]]
+    directory: epath.Path, name: str, teachers: Sequence[str], splits: Mapping[str, list[Shard]]
 ) -> None:
-    """features.json and dataset_info.json. `DatasetIdentity` because DIR need not be called NAME/VERSION."""
+    """Writes features.json and dataset_info.json, which TFDS reads."""
     from tensorflow_datasets.core import dataset_info, naming
     from tensorflow_datasets.core import splits as tfds_splits
 
+    # An identity in place of a dataset builder, which would want DIR to be called NAME/VERSION.
     identity = dataset_info.DatasetIdentity(
         name=name, version="1.0.0", data_dir=str(directory), module_name=""
     )
     info = dataset_info.DatasetInfo(builder=identity, features=codec.features(teachers))
     info.set_file_format("tfrecord")
     frame = tfrecord.HEADER + tfrecord.FOOTER
-    info.set_splits(
-        tfds_splits.SplitDict(
-            [
-                tfds_splits.SplitInfo(
-                    name=split,
-                    shard_lengths=[shard.records for shard in shards],
-                    num_bytes=sum(shard.bytes - frame * shard.records for shard in shards),
-                    filename_template=naming.ShardedFileTemplate(
-                        data_dir=directory,
-                        dataset_name=name,
-                        split=split,
-                        filetype_suffix="tfrecord",
-                    ),
-                )
-                for split, shards in splits.items()
-                if shards
-            ]
+    split_infos = []
+    for split, shards in splits.items():
+        if not shards:
+            continue  # TFDS knows no empty split
+        template = naming.ShardedFileTemplate(
+            data_dir=directory, dataset_name=name, split=split, filetype_suffix="tfrecord"
         )
-    )
+        split_infos.append(
+            tfds_splits.SplitInfo(
+                name=split,
+                shard_lengths=[shard.records for shard in shards],
+                num_bytes=sum(shard.bytes - frame * shard.records for shard in shards),
+                filename_template=template,
+            )
+        )
+    info.set_splits(tfds_splits.SplitDict(split_infos))
     info.write_to_directory(directory)
 
 
 def _provenance(teacher: str, rows: Mapping[str, Sequence[Row]]) -> list[dict]:
-    rationales = (
-        row.rationales[teacher]
-        for part in rows.values()
-        for row in part
-        if teacher in row.rationales
-    )
-    counts = collections.Counter(
-        tuple(getattr(rationale, name) for name in PROVENANCE) for rationale in rationales
-    )
+    """Each distinct provenance of a teacher's rationales, with its number of rows."""
+    counts: collections.Counter[tuple] = collections.Counter()
+    for split_rows in rows.values():
+        for row in split_rows:
+            if teacher in row.rationales:
+                rationale = row.rationales[teacher]
+                counts[tuple(getattr(rationale, name) for name in PROVENANCE)] += 1
     return [
-        dict(zip(PROVENANCE, values)) | {"rows": count} for values, count in sorted(counts.items())
+        dict(zip(PROVENANCE, values, strict=True)) | {"rows": count}
+        for values, count in sorted(counts.items())
     ]
 
 
@@ -277,8 +318,8 @@ def _fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
     for split, split_rows in sorted(rows.items()):
         for row in split_rows:
             rationales = [
-                (r.teacher, r.text, codec.single(r.weight))
-                for _, r in sorted(row.rationales.items())
+                (rationale.teacher, rationale.text, codec.single(rationale.weight))
+                for _, rationale in sorted(row.rationales.items())
             ]
             question = [getattr(row.question, name) for name in codec.QUESTION_TEXTS]
             digest.update(json.dumps([split, question, row.question.choices, rationales]).encode())

@@ -3,29 +3,34 @@
 A record is `length (uint64) | crc(length) | payload | crc(payload)`, little-endian, each crc a
 masked CRC-32C; a file is records end to end. Source: `tensorflow/core/lib/io/record_writer.h`.
 Corpora and rationale logs both use it.
-A file cut exactly between two records looks whole here: whoever reads must know how many records to
-expect.
+
+A file that was cut exactly between two records looks whole here, so a reader must know how many
+records to expect.
 """
 
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import google_crc32c
+from etils import epath
 
 from tinyllm_jax.errors import UserError
 
 HEADER, FOOTER = 12, 4  # bytes before and after a payload
 
 
-class _Damage(Exception):
-    """A record that is not whole. `torn`: the file ends inside it, as after an interrupted append."""
+class _DamageError(Exception):
+    """A record that is not whole.
+
+    Attributes:
+      torn: whether the file ends inside the record, as it does after an interrupted append.
+    """
 
     def __init__(self, record: int, offset: int, what: str, torn: bool):
         super().__init__(f"record {record} at byte {offset}: {what}")
-        self.record, self.offset, self.torn = record, offset, torn
+        self.torn = torn
 
 
 def _crc(data: bytes) -> bytes:
@@ -39,7 +44,7 @@ def frame(payload: bytes) -> bytes:
     return b"".join((length, _crc(length), payload, _crc(payload)))
 
 
-def write_record(file: BinaryIO, payload: bytes) -> None:
+def write_record(file: IO[bytes], payload: bytes) -> None:
     """Appends one record to an open binary file, in one `write`."""
     file.write(frame(payload))
 
@@ -55,7 +60,7 @@ def read_records(path: str | os.PathLike) -> Iterator[bytes]:
     try:
         for _, payload in _walk(path):
             yield payload
-    except _Damage as damage:
+    except _DamageError as damage:
         raise UserError(
             f"damaged file {path}: {damage}; restore it from a copy or make it again"
         ) from None
@@ -72,46 +77,74 @@ def scan(path: str | os.PathLike) -> tuple[int, int]:
       UserError: the file cannot be read, or a record that is not the last is damaged: cutting there
         would lose others.
     """
-    end = count = 0
+    whole_end = count = 0
     try:
         for end, _ in _walk(path):
+            whole_end = end
             count += 1
-    except _Damage as damage:
+    except _DamageError as damage:
         if not damage.torn:
             raise UserError(
                 f"damaged file {path}: {damage}; restore it from a copy, or cut the file there "
                 f"to lose that record and all after it"
             ) from None
-    return end, count
+    return whole_end, count
 
 
-def _walk(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-    """Yields (offset just after the record, payload); raises `_Damage` at the first record that is not whole."""
+def size(path: str | os.PathLike) -> int:
+    """The number of bytes in a file.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
     try:
-        with Path(path).open("rb") as file:
-            yield from _walk_open(file, os.fstat(file.fileno()).st_size)
+        with epath.Path(path).open("rb") as file:
+            return _size(file)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _walk_open(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+def _walk(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """Yields (offset just after the record, payload) for each record of a file.
+
+    Raises:
+      _DamageError: at the first record that is not whole.
+      UserError: the file cannot be read.
+    """
+    try:
+        with epath.Path(path).open("rb") as file:
+            yield from _walk_open(file, _size(file))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _size(file: IO[Any]) -> int:
+    """The size of an open file in bytes; reading then begins at the start of the file."""
+    # Not `epath.Path.stat`: on a local path that fails for a user without a passwd entry.
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(0)
+    return size
+
+
+def _walk_open(file: IO[Any], size: int) -> Iterator[tuple[int, bytes]]:
     start = record = 0
     while start < size:
         header = file.read(HEADER)
         if len(header) < HEADER:
-            raise _Damage(record, start, "the file ends inside its length", torn=True)
+            raise _DamageError(record, start, "the file ends inside its length", torn=True)
         if _crc(header[:8]) != header[8:]:
             # After a power cut a file may be longer than what reached the disk; the rest then reads
             # as zeros.
             zeros = not any(header) and not any(file.read())
-            raise _Damage(record, start, "its length fails the checksum", torn=zeros)
+            raise _DamageError(record, start, "its length fails the checksum", torn=zeros)
         length = struct.unpack_from("<Q", header)[0]
         end = start + HEADER + length + FOOTER
         if end > size:  # before reading: the length could ask for more memory than there is
-            raise _Damage(record, start, "the file ends inside it", torn=True)
+            raise _DamageError(record, start, "the file ends inside it", torn=True)
         body = file.read(length + FOOTER)
         payload = body[:length]
         if _crc(payload) != body[length:]:
-            raise _Damage(record, start, "its payload fails the checksum", torn=end == size)
+            raise _DamageError(record, start, "its payload fails the checksum", torn=end == size)
         yield end, payload
         start, record = end, record + 1

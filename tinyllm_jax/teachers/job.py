@@ -17,15 +17,15 @@ from pathlib import Path
 import ml_collections
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus import choose
-from tinyllm_jax.corpus.logrow import LogRow
-from tinyllm_jax.corpus.logs import Slot, slot_of
+from tinyllm_jax.corpus.joining.choose import stated_answers
+from tinyllm_jax.corpus.joining.logs import Identity, identity_of
+from tinyllm_jax.corpus.logrow import LogRow, read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.teachers import config, plan, totals, weights
 from tinyllm_jax.teachers.engine import Engine, Request
-from tinyllm_jax.teachers.log import Log, read_log
+from tinyllm_jax.teachers.log import Log
 from tinyllm_jax.teachers.plan import Teacher
 from tinyllm_jax.teachers.signals import StopOnSignal
 
@@ -261,12 +261,12 @@ def _never_answered_right(
 
     Says how many questions cannot be judged yet, because a sample is missing.
     """
-    rows_of: dict[Slot, list[LogRow]] = collections.defaultdict(list)
+    rows_of: dict[Identity, list[LogRow]] = collections.defaultdict(list)
     for row in rows:
         rows_of[row.split, row.question_id, row.question_key].append(row)
     chosen, waiting = [], 0
     for question in questions:
-        stated = choose.answers(rows_of[slot_of(question)], question)
+        stated = stated_answers(rows_of[identity_of(question)], question)
         if question.answer in stated.values():
             continue
         if len(stated) < teacher.spec.samples:
@@ -290,7 +290,7 @@ def _rows_of_other_shards(teacher: Teacher, path: Path) -> dict[str, LogRow]:
         if match is None or other == path:
             continue
         if match[1] == teacher.settings_hash:
-            for row in read_log(other, whole=False):
+            for row in read_log(other, torn_tail=True):
                 if not row.error:
                     found[row.key] = row
         else:

@@ -10,33 +10,13 @@ opened. One process at a time may have a log open.
 """
 
 import fcntl
-import itertools
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tinyllm_jax.corpus import tfrecord
-from tinyllm_jax.corpus.logrow import LogRow
+from tinyllm_jax.corpus.logrow import LogRow, read_log
 from tinyllm_jax.errors import UserError
-
-
-def read_log(path: Path | str, whole: bool = True) -> Iterator[LogRow]:
-    """Yields the rows of a log, in the order in which they were written.
-
-    Args:
-      path: the log.
-      whole: whether a torn last row is damage. It is not in a log that another process is writing.
-
-    Raises:
-      UserError: the log is damaged.
-    """
-    records = None if whole else tfrecord.scan(path)[1]
-    for index, payload in enumerate(itertools.islice(tfrecord.read_records(path), records)):
-        try:
-            yield LogRow.from_bytes(payload)
-        except UserError as error:
-            raise UserError(f"{path}, record {index}: {error}") from None
 
 
 class Log:

@@ -88,7 +88,7 @@ def train(
     terms = run_config.terms(config)
     if jax.process_index() == 0:
         held = workdir.lock(directory)  # noqa: F841 (held until this process ends)
-    train_rows = corpus.some_rows("train")
+    train_rows = corpus.nonempty_rows("train")
     tokenizer = initial.make_tokenizer(config, corpus.teachers, train_rows)
 
     ###############################################################################################
@@ -123,7 +123,7 @@ def train(
         mesh.shape["data"] * mesh.shape["fsdp"],
     )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
-    validation_rows = corpus.some_rows("validation")[: config.validation.questions or None]
+    validation_rows = corpus.nonempty_rows("validation")[: config.validation.questions or None]
     validation = Validation(validation_rows, student, config, mesh)
     useful = batches.useful_tokens()
     _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh)

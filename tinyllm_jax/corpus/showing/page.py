@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tinyllm_jax.corpus import statistics
-from tinyllm_jax.corpus.quality import BAD, FLAGS
-from tinyllm_jax.corpus.report import (
+from tinyllm_jax.corpus.judging import statistics
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
+from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.corpus.showing.report import (
     MEANING,
     accuracy,
     corpus_line,
@@ -14,7 +15,6 @@ from tinyllm_jax.corpus.report import (
     percent,
     verdict,
 )
-from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.pages import charts, render

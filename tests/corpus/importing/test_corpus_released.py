@@ -1,4 +1,4 @@
-"""Importing the authors' files: hand-made ones with every kind of fault, and the real ones with their counts."""
+"""Importing the authors' files: hand-made ones with every kind of fault, and the real ones."""
 
 import functools
 import json
@@ -6,9 +6,9 @@ import json
 import pytest
 
 from tinyllm_jax.corpus import verify
-from tinyllm_jax.corpus.inspect import inspect
-from tinyllm_jax.corpus.released import LLAMA, T5, import_released
-from tinyllm_jax.corpus.report import format_report
+from tinyllm_jax.corpus.importing.released import LLAMA, T5, import_released
+from tinyllm_jax.corpus.showing.inspect import inspect
+from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 
@@ -39,7 +39,9 @@ def entry(
 
 @pytest.fixture
 def make(tmp_path):
-    """make(questions, [file, …]) imports them as the train split of "obqa"; a file is a list of entries, or its text.
+    """make(questions, [file, …]) imports them as the train split of "obqa".
+
+    A file is a list of entries, or its text.
 
     Returns (rows, report).
     """
@@ -135,7 +137,10 @@ def test_an_empty_cell_is_a_missing_rationale(make):
 
 
 def test_markers_in_llamas_text_are_its_own(make):
-    llama = "So.\n\nQ: Which is a bird?\nAnswer Choices:\n(a) cat llama rationale: Thus, the answer is (a)"
+    llama = (
+        "So.\n\nQ: Which is a bird?\nAnswer Choices:\n"
+        "(a) cat llama rationale: Thus, the answer is (a)"
+    )
     rows, report = make([question(0)], [entry(question(0), llama=llama)])
     assert texts(rows, LLAMA) == [llama] and report["problems"] == []
 
@@ -279,7 +284,7 @@ REAL = {
 
 
 def _by_splitting(released, task, split):
-    """The released rationales in file order, as the authors' own code reads them: a second opinion."""
+    """The rationales in file order, as the authors' own code reads them: a second opinion."""
     short = {"validation": "valid"}.get(split, split)
     files = sorted(
         (released / task / "llm").glob(f"{short}_CoT_*.json"),
@@ -333,14 +338,17 @@ def test_the_real_files(real, released, task):
 def test_inspect_counts_anew_what_the_import_counted(real):
     report = Corpus(real("arc")).manifest.report
     assert format_report(report) in inspect(real("arc"))
-    told = json.loads(inspect(real("arc"), as_json=True, sample=1))
-    assert told["report"] == report
-    assert told["sample"]["train"][0]["question"]["id"] == "Mercury_SC_415702"
+    inspected = json.loads(inspect(real("arc"), as_json=True, sample=1))
+    assert inspected["report"] == report
+    assert inspected["sample"]["train"][0]["question"]["id"] == "Mercury_SC_415702"
 
 
 def test_the_real_flags(real):
-    """OBQA against published readings of the files (88 % cut off, about a third echo the prompt) and against counts of
-    equal questions that were made apart from this code."""
+    """OBQA against numbers that were found without this code.
+
+    Published readings of the files say that 88 % are cut off and about a third echo the prompt; the
+    equal questions were counted apart.
+    """
     report = Corpus(real("obqa")).manifest.report
     llama = report["splits"]["train"]["teachers"][LLAMA]
     assert 0.85 < llama["unterminated"] / llama["rationales"] < 0.93

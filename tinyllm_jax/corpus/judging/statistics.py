@@ -1,27 +1,32 @@
-"""What is told of a corpus's rows as a whole: which texts recur, and the counts per split and teacher."""
+"""Counts over a corpus's rows: which texts recur, and how many of each kind there are."""
 
 import collections
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.quality import BAD, FLAGS, normal, stated_answer
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS, normalize, stated_answer
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 
 
 def mark_duplicates(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one split, with `duplicate` on just those rationales whose text their teacher gave in an earlier row."""
-    seen, marked = set(), []
+    """The rows of one split, with `duplicate` on every rationale that repeats an earlier one.
+
+    A rationale repeats another if both have the same teacher and the same text. A `duplicate` that
+    a rationale had before is taken off where it no longer applies.
+    """
+    seen: set[tuple[str, str]] = set()
+    marked = []
     for row in rows:
         rationales = {}
         for teacher, rationale in row.rationales.items():
-            text = (teacher, normal(rationale.text))
-            flags = {*rationale.flags} - {"duplicate"} | (
-                {"duplicate"} if text in seen and text[1] else set()
-            )
+            text = normalize(rationale.text)
+            flags = {*rationale.flags} - {"duplicate"}
+            if text and (teacher, text) in seen:
+                flags.add("duplicate")
             rationales[teacher] = dataclasses.replace(rationale, flags=tuple(sorted(flags)))
-            seen.add(text)
+            seen.add((teacher, text))
         marked.append(Row(row.question, rationales))
     return marked
 
@@ -29,11 +34,16 @@ def mark_duplicates(rows: Sequence[Row]) -> list[Row]:
 def statistics(rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> dict:
     """Counts of a corpus, as JSON.
 
+    Args:
+      rows: by split.
+      teachers: the teachers' names.
+
     Returns:
-      "splits": per split its `questions`, `duplicate_questions` (rows whose content an earlier row
-      has) and, per teacher, `rationales`, `missing`, `sound` (how many have no bad flag), `stated`
-      (how many state an answer), `zero_weight`, `mean_words` and one count per flag. "overlap": per
-      pair of splits the rows of the second whose content is in the first.
+      "splits": for each split its `questions`, its `duplicate_questions` (rows whose content an
+      earlier row has) and, for each teacher, `rationales`, `missing`, `sound` (how many have no bad
+      flag), `stated` (how many state an answer), `zero_weight`, `mean_words` and one count for each
+      flag. "overlap": for each pair of splits, e.g. "train/test", the rows of the second whose
+      content is in the first.
     """
     contents = {split: [_content(row.question) for row in part] for split, part in rows.items()}
     splits = {
@@ -44,21 +54,17 @@ def statistics(rows: Mapping[str, Sequence[Row]], teachers: Sequence[str]) -> di
         }
         for split, part in rows.items()
     }
-    overlap = {
-        f"{first}/{second}": sum(content in set_of_first for content in contents[second])
-        for first, second in itertools.combinations(rows, 2)
-        for set_of_first in [set(contents[first])]
-    }
+    overlap = {}
+    for first, second in itertools.combinations(rows, 2):
+        known = set(contents[first])
+        overlap[f"{first}/{second}"] = sum(content in known for content in contents[second])
     return {"splits": splits, "overlap": overlap}
 
 
 def _content(question: Question) -> tuple[str, ...]:
-    """Equal for questions that differ only in case, spaces or the order of their choices."""
-    return (
-        normal(question.context),
-        normal(question.question),
-        *sorted(map(normal, question.choices)),
-    )
+    """A value that is equal for questions that differ in case, spaces or order of choices only."""
+    choices = sorted(map(normalize, question.choices))
+    return normalize(question.context), normalize(question.question), *choices
 
 
 def _teacher_statistics(rows: Sequence[Row], teacher: str) -> dict:

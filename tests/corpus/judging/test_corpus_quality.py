@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyllm_jax.corpus import quality, statistics
+from tinyllm_jax.corpus.judging import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 
@@ -172,13 +172,13 @@ def test_statistics():
                 )
             },
         )
-        for question, text in zip(questions, texts)
+        for question, text in zip(questions, texts, strict=True)
     ]
     rows = statistics.mark_duplicates(rows)
     assert [row.rationales["m"].flags for row in rows] == [(), ("duplicate",), ("empty",)]
-    told = statistics.statistics({"train": rows, "test": [Row(IRON, {})]}, ["m"])
-    assert told["overlap"] == {"train/test": 1}
-    assert told["splits"]["train"] == {
+    counts = statistics.statistics({"train": rows, "test": [Row(IRON, {})]}, ["m"])
+    assert counts["overlap"] == {"train/test": 1}
+    assert counts["splits"]["train"] == {
         "questions": 3,
         "duplicate_questions": 1,
         "teachers": {
@@ -201,4 +201,4 @@ def test_statistics():
             }
         },
     }
-    assert told["splits"]["test"]["teachers"]["m"]["missing"] == 1
+    assert counts["splits"]["test"]["teachers"]["m"]["missing"] == 1

@@ -1,7 +1,8 @@
-"""Imports the rationale files that the TinyLLM authors released: `DIR/T/llm/{train,valid,test}_CoT_{0,1,…}.json`.
+"""Imports the rationale files that the TinyLLM authors released.
 
-A file is a JSON list of texts, each one FLAN-T5-xl's rationale, the answer that it states, the
-question again, and (not for every task) LLaMA-2's rationale, all in one string:
+For the task T they are called `DIR/T/llm/{train,valid,test}_CoT_{0,1,…}.json`. A file is a JSON
+list of texts. Each holds in one string FLAN-T5-xl's rationale, the answer that it states, the
+question again, and (not for every task) LLaMA-2's rationale:
 
     Sun is responsible for plants sprouting. Thus, the answer is (d) plants sprouting, blooming and
     wilting
@@ -14,10 +15,15 @@ question again, and (not for every task) LLaMA-2's rationale, all in one string:
 
 An entry belongs to the question whose text and choices stand in it, white space aside; its row
 number decides nothing.
-Repaired, and counted: the stated answer is cut off FLAN-T5's rationale, as in the authors' own
-code; "Let's think step by step." is cut off the front of LLaMA's and off the end of the question,
-because it is the end of the prompt; a rationale that is the text "nan", as a table's empty cell
-becomes, is missing. Everything else that is not as above is reported with its file and index.
+
+These things are repaired and counted:
+
+    - the stated answer is cut off FLAN-T5's rationale, as in the authors' own code;
+    - "Let's think step by step.", the end of the prompt, is cut off the beginning of LLaMA's
+      rationale and off the end of the question;
+    - a rationale that is the text "nan", which an empty cell of a table becomes, is missing.
+
+Everything else that is not as above is reported with its file and index.
 """
 
 import collections
@@ -25,15 +31,20 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Container, Iterator, Sequence
 
-from tinyllm_jax.corpus import policy, quality, statistics, store
+from etils import epath
+
+from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.joining.policy import weight_of
+from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging.statistics import mark_duplicates, statistics
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError, unknown
-from tinyllm_jax.tasks import released_questions as questions
 from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.tasks.released_questions import FILE_SPLITS, parse_rows
+from tinyllm_jax.tasks.released_questions import path as questions_path
 
 T5, LLAMA = "flan-t5-xl", "llama-2-7b-chat"
 MODELS = {T5: "google/flan-t5-xl", LLAMA: "meta-llama/Llama-2-7b-chat-hf"}
@@ -85,21 +96,21 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     Raises:
       UserError: there are no such files, a question file is not JSON, or `out` is not free.
     """
-    store.check_free(out)
+    store.require_free(out)
+    root = epath.Path(directory)
     tally = Tally()
-    rows = {
-        split: _read_split(Path(directory), task, split, tally)
-        for split in questions.FILE_SPLITS
-        if questions.path(directory, task, split).is_file()
-    }
+    rows = {}
+    for split in FILE_SPLITS:
+        if questions_path(str(root), task, split).is_file():
+            rows[split] = _read_split(root, task, split, tally)
     if not rows:
-        raise _no_questions(Path(directory), task)
+        raise _no_questions(root, task)
     if not any(row.rationales for part in rows.values() for row in part):
         raise UserError(
-            f"no rationale of any question of task '{task}' in {Path(directory) / task / 'llm'}; the first thing "
-            f"wrong is: {tally.problems[0]}"
+            f"no rationale of any question of task '{task}' in {root / task / 'llm'}; the "
+            f"first thing wrong is: {tally.problems[0]}"
         )
-    report = statistics.statistics(rows, tuple(MODELS)) | {
+    report = statistics(rows, tuple(MODELS)) | {
         "repairs": dict(tally.repairs),
         "problems": tally.problems,
     }
@@ -108,39 +119,48 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     )
 
 
-def _no_questions(directory: Path, task: str) -> UserError:
-    tasks = [path.parent.name for path in directory.glob("*/*_train.json")]
+def _no_questions(directory: epath.Path, task: str) -> UserError:
+    """The error for a directory that has no questions of the task."""
+    names = [folder.name for folder in directory.iterdir()] if directory.is_dir() else []
+    tasks = [name for name in names if questions_path(str(directory), name, "train").exists()]
     if tasks and task not in tasks:
         return unknown(f"task in {directory}", task, tasks)
+    absent = questions_path(str(directory), task, "train")
     return UserError(
-        f"no released questions of task '{task}': {questions.path(directory, task, 'train')} does not exist; "
-        f"give the directory that holds {task}/"
+        f"no released questions of task '{task}': {absent} does not exist; give the directory that "
+        f"holds {task}/"
     )
 
 
-def _read_split(directory: Path, task: str, split: str, tally: Tally) -> list[Row]:
-    file = questions.path(directory, task, split)
-    good, bad = questions.parse_rows(file, task, split)
-    tally.problems += [
-        f"{file.relative_to(directory)}: row {index}: {wrong}" for index, wrong in bad
-    ]
+def _read_split(directory: epath.Path, task: str, split: str, tally: Tally) -> list[Row]:
+    """The rows of one split: its questions, each with the rationales that belong to it."""
+    file = questions_path(str(directory), task, split)
+    good, bad = parse_rows(file, task, split)
+    tally.problems += [f"{task}/{file.name}: row {index}: {wrong}" for index, wrong in bad]
     found = _join(good, _texts(directory, task, split, tally), tally)
     for teacher in MODELS:
         if good and not any(teacher in rationales for rationales in found.values()):
             tally.problems.append(
                 f"{task} {split}: no rationale of {teacher} for any of {len(good)} questions"
             )
-    return statistics.mark_duplicates([Row(question, found[index]) for index, question in good])
+    return mark_duplicates([Row(question, found[index]) for index, question in good])
 
 
-def _texts(directory: Path, task: str, split: str, tally: Tally) -> Iterator[tuple[str, int, str]]:
-    """Yields (where it stands, number of entries before it in the split, text) for each entry that is a text."""
-    folder, stem = directory / task / "llm", f"{questions.FILE_SPLITS[split]}_CoT_"
-    numbers = sorted(
-        int(path.stem.removeprefix(stem))
-        for path in folder.glob(f"{stem}*.json")
-        if path.stem.removeprefix(stem).isdecimal()
-    )
+def _texts(
+    directory: epath.Path, task: str, split: str, tally: Tally
+) -> Iterator[tuple[str, int, str]]:
+    """Yields every entry of a split's rationale files that is a text.
+
+    Yields:
+      (where it stands, the number of entries before it in the split, the text).
+    """
+    folder, stem = directory / task / "llm", f"{FILE_SPLITS[split]}_CoT_"
+    numbers = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        number = path.stem.removeprefix(stem)
+        if path.name == f"{stem}{number}.json" and number.isdecimal():
+            numbers.append(int(number))
+    numbers.sort()
     absent = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
     tally.problems += [f"{task}/llm/{stem}{number}.json: no such file" for number in absent]
     before = 0
@@ -158,7 +178,8 @@ def _texts(directory: Path, task: str, split: str, tally: Tally) -> Iterator[tup
         before += len(entries)
 
 
-def _load(path: Path, name: str, tally: Tally) -> list:
+def _load(path: epath.Path, name: str, tally: Tally) -> list:
+    """The entries of one rationale file; none where it is no JSON list, which is reported."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -174,12 +195,13 @@ def _join(
     good: Sequence[tuple[int, Question]], texts: Iterator[tuple[str, int, str]], tally: Tally
 ) -> dict[int, dict[str, Rationale]]:
     """Each question's rationales, by the question's index in its file."""
-    found = {index: {} for index, _ in good}
+    found: dict[int, dict[str, Rationale]] = {index: {} for index, _ in good}
     owners = collections.defaultdict(list)
     for index, question in good:
         owners[_content(question)].append((index, question))
     longest = max(map(len, owners), default=0)
-    taken, shift = set(), 0
+    taken: set[int] = set()
+    shift = 0  # rows between where the entries stand and where they belong
     for where, position, text in texts:
         entry = parse_entry(text, owners, longest, tally.repairs)
         if isinstance(entry, str):
@@ -194,8 +216,8 @@ def _join(
             shift = index - position
             if shift:  # one line where a shift begins, not one for each entry that shares it
                 tally.problems.append(
-                    f"{where}: misaligned: from here entries belong {shift:+d} rows from where they stand; "
-                    f"this one to row {index}; joined by content"
+                    f"{where}: misaligned: from here entries belong {shift:+d} rows from where "
+                    f"they stand; this one to row {index}; joined by content"
                 )
         tally.repairs["rows joined across a misalignment"] += shift != 0
         taken.add(index)
@@ -212,40 +234,41 @@ def _owner(
     an entry.
     """
     if len({question.answer for _, question in candidates}) > 1:
-        candidates = [
-            (index, question)
-            for index, question in candidates
-            if (stated := _stated_choice(entry.stated, question)) is not None
-            and question.choices[stated] == question.answer
-        ]
+        candidates = [one for one in candidates if _states_gold(entry, one[1])]
         if not candidates:
-            return "ambiguous: its question occurs with several gold answers, and it states none of them"
+            return (
+                "ambiguous: its question occurs with several gold answers, and it states none of "
+                "them"
+            )
     free = [candidate for candidate in candidates if candidate[0] not in taken]
-    free.sort(key=lambda candidate: candidate[0] != expected)
-    return (
-        free[0]
-        if free
-        else f"a second entry for row {candidates[-1][0]} of the questions; the first was kept"
-    )
+    if not free:
+        return f"a second entry for row {candidates[-1][0]} of the questions; the first was kept"
+    for candidate in free:
+        if candidate[0] == expected:
+            return candidate
+    return free[0]
+
+
+def _states_gold(entry: Entry, question: Question) -> bool:
+    stated = _stated_choice(entry.stated, question)
+    return stated is not None and question.choices[stated] == question.answer
 
 
 def _content(question: Question) -> str:
     """A question as an entry shows it, with single spaces."""
-    choices = (
-        f"({chr(ord('a') + index)}) {choice}" for index, choice in enumerate(question.choices)
-    )
-    return " ".join(
-        " ".join([question.context, question.question, "Answer Choices:", *choices]).split()
-    )
+    parts = [question.context, question.question, "Answer Choices:"]
+    for index, choice in enumerate(question.choices):
+        parts.append(f"({chr(ord('a') + index)}) {choice}")
+    return " ".join(" ".join(parts).split())
 
 
 def parse_entry(
-    text: str, known: collections.abc.Container[str], longest: int, repairs: collections.Counter
+    text: str, known: Container[str], longest: int, repairs: collections.Counter
 ) -> Entry | str:
     """Takes an entry apart around the question in it.
 
-    A rationale may itself hold a marker ("Q:", "llama rationale:"), so that every stretch between
-    two markers is tried, and the one that is a known question is the question.
+    A rationale may itself hold a marker ("Q:", "llama rationale:"). So every stretch between two
+    markers is tried, and the one that is a known question is the question.
 
     Args:
       text: the entry.
@@ -257,41 +280,40 @@ def parse_entry(
       The entry, or what is wrong with it.
     """
     starts = list(_QUESTION.finditer(text))
-    ends = [(match.start(), match.end()) for match in _LLAMA.finditer(text)] + [(len(text), None)]
+    if not starts:
+        return 'malformed: no "Q:" part'
+    # Where the question may end, and where LLaMA's rationale begins behind it; None: nowhere.
+    ends: list[tuple[int, int | None]] = [(len(text), None)]
+    ends += [(match.start(), match.end()) for match in _LLAMA.finditer(text)]
+
     hits = []
     for start in starts:
         for end, rest in ends:
             if 0 <= end - start.end() <= 2 * longest + 100:
                 block = text[start.end() : end]
                 asked = _PROMPT_END.sub("", block)
-                if (content := " ".join(asked.split())) in known:
+                content = " ".join(asked.split())
+                if content in known:
                     hits.append((start.start(), rest, content, asked != block))
     if not hits:
-        return (
-            "unmatched: the question in it is none of the split's"
-            if starts
-            else 'malformed: no "Q:" part'
-        )
+        return "unmatched: the question in it is none of the split's"
     if len(hits) > 1:
         return f"ambiguous: {len(hits)} parts of it are questions of the split"
-    head_end, rest, content, prompt_end = hits[0]
-    repairs["end of the prompt cut off the question"] += prompt_end
-    head, *stated = text[:head_end].split(STATES)
-    wrong = (
-        ""
-        if len(stated) == 1
-        else f'malformed: {len(stated)} times "{STATES}" before the question; no {T5} rationale read'
-    )
-    return Entry(
-        content,
-        None if wrong else head.strip(),
-        "" if wrong else stated[0].strip(),
-        None if rest is None else text[rest:].strip(),
-        wrong,
-    )
+
+    t5_end, llama_start, content, prompt_end_cut = hits[0]
+    repairs["end of the prompt cut off the question"] += prompt_end_cut
+    llama = None if llama_start is None else text[llama_start:].strip()
+    t5, *stated = text[:t5_end].split(STATES)
+    if len(stated) != 1:
+        wrong = (
+            f'malformed: {len(stated)} times "{STATES}" before the question; no {T5} rationale read'
+        )
+        return Entry(content, t5=None, stated="", llama=llama, wrong=wrong)
+    return Entry(content, t5=t5.strip(), stated=stated[0].strip(), llama=llama, wrong="")
 
 
 def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> dict[str, Rationale]:
+    """The rationales of an entry by teacher; reports and counts what is wrong with them."""
     rationales = {}
     if entry.wrong:
         tally.problems.append(f"{where}: {entry.wrong}")
@@ -300,7 +322,8 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
         tally.repairs[f"stated answer cut off {T5}'s rationale"] += 1
         if stated is None:
             tally.problems.append(
-                f"{where}: the answer that {T5} states is none of the choices: {entry.stated[:60]!r}"
+                f"{where}: the answer that {T5} states is none of the choices: "
+                f"{entry.stated[:60]!r}"
             )
         rationales[T5] = _rationale(T5, entry.t5, question, stated)
     if entry.llama is not None:
@@ -316,18 +339,20 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
 
 def _rationale(teacher: str, text: str, question: Question, stated: int | None) -> Rationale:
     flags = quality.flags_of(text, question, stated=stated)
-    return Rationale(
-        text, teacher, model=MODELS[teacher], weight=policy.weight_of(flags), flags=flags
-    )
+    return Rationale(text, teacher, model=MODELS[teacher], weight=weight_of(flags), flags=flags)
 
 
 def _stated_choice(stated: str, question: Question) -> int | None:
-    """The index of the choice in "(d) plants sprouting": by its letter when there is one, else by its text."""
+    """The index of the choice that is stated, by its letter if there is one, else by its text.
+
+    An example of what is stated is "(d) plants sprouting".
+    """
     letter = re.match(r"\(([a-z])\)", stated)
     if letter and ord(letter[1]) - ord("a") < len(question.choices):
         return ord(letter[1]) - ord("a")
-    texts = [quality.normal(choice) for choice in question.choices]
-    return texts.index(quality.normal(stated)) if quality.normal(stated) in texts else None
+    text = quality.normalize(stated)
+    choices = [quality.normalize(choice) for choice in question.choices]
+    return choices.index(text) if text in choices else None
 
 
 def _without_opening(text: str) -> str:

@@ -3,8 +3,9 @@
 import pytest
 from small_logs import QUESTIONS, all_rows, log_row, write_log
 
-from tinyllm_jax.corpus import policy, quality, statistics
-from tinyllm_jax.corpus.build import build
+from tinyllm_jax.corpus.joining import policy
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.judging import quality, statistics
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
@@ -73,8 +74,8 @@ def test_truncate(text, reason, cut, flags):
 def test_a_cut_does_not_hide_a_contradiction():
     text = "Cups are magnetic metal. So the answer is (b)"
     assert policy.truncate(rationale(text), IRON).flags == ("contradicts", "truncated")
-    told_apart = Rationale("Cups are metal. And", "m", flags=("contradicts", "unterminated"))
-    assert policy.truncate(told_apart, IRON).flags == ("contradicts", "truncated")
+    contradicting = Rationale("Cups are metal. And", "m", flags=("contradicts", "unterminated"))
+    assert policy.truncate(contradicting, IRON).flags == ("contradicts", "truncated")
 
 
 def rows_of(*texts):
@@ -96,7 +97,7 @@ def rows_of(*texts):
 
 
 def test_texts_that_are_equal_once_cut_are_duplicates():
-    rows = policy.apply(
+    rows = policy.apply_policy(
         "clean+truncate", rows_of(f"{GOOD} And one", f"{GOOD} And two", "Steel sticks")
     )
     assert [(row.rationales["m"].flags, row.rationales["m"].weight) for row in rows] == [
@@ -104,8 +105,8 @@ def test_texts_that_are_equal_once_cut_are_duplicates():
         (("duplicate", "truncated"), 0),
         (("unterminated",), 0),
     ]
-    told = policy.report("clean+truncate", {"train": rows}, ["m", "absent"])
-    assert told == {
+    did = policy.policy_report("clean+truncate", {"train": rows}, ["m", "absent"])
+    assert did == {
         "name": "clean+truncate",
         "teachers": {
             "m": {
@@ -122,21 +123,21 @@ def test_texts_that_are_equal_once_cut_are_duplicates():
 def test_only_the_truncating_policy_changes_a_text():
     rows = rows_of(f"{GOOD} And one", "")
     for name in ("keep-all", "clean"):
-        assert [row.rationales["m"].text for row in policy.apply(name, rows)] == [
+        assert [row.rationales["m"].text for row in policy.apply_policy(name, rows)] == [
             f"{GOOD} And one",
             "",
         ]
-    assert policy.report("keep-all", {"train": policy.apply("keep-all", rows)}, ["m"])["teachers"][
-        "m"
-    ] == {"kept": 1, "dropped": 1, "truncated": 0, "flags": {"empty": 1}}
+    assert policy.policy_report(
+        "keep-all", {"train": policy.apply_policy("keep-all", rows)}, ["m"]
+    )["teachers"]["m"] == {"kept": 1, "dropped": 1, "truncated": 0, "flags": {"empty": 1}}
 
 
 def test_applying_a_policy_to_its_own_result_changes_nothing():
-    once = policy.apply(
+    once = policy.apply_policy(
         "clean+truncate",
         rows_of(f"{GOOD} And one", GOOD, "no sentence", f"Good steel.\nOptions:\n{GOOD}"),
     )
-    assert policy.apply("clean+truncate", once) == once
+    assert policy.apply_policy("clean+truncate", once) == once
     for row in statistics.mark_duplicates(once):
         assert "unterminated" in row.rationales["m"].flags or row.rationales["m"].text.endswith(".")
 

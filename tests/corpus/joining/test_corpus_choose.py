@@ -1,4 +1,4 @@
-"""Several rows of one teacher about one question: which becomes the rationale, and what they say of the teacher."""
+"""Several rows about one question: which becomes the rationale, and how good the teacher is."""
 
 import itertools
 import random
@@ -7,13 +7,14 @@ import pytest
 from small_logs import FIRST, QUESTIONS, contents, failed, log_row, unforced, write_log
 
 from tinyllm_jax import intervals
-from tinyllm_jax.corpus import choose
-from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.logs import slot_of
+from tinyllm_jax.corpus.joining import choose
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.joining.logs import identity_of
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.tasks.question import Question
 
-RIGHT = "Counting up from zero gives one. So the answer is (b)."  # FIRST asks "What is 0 + 1?": (a) 0, (b) 1
+# FIRST asks "What is 0 + 1?": (a) 0, (b) 1
+RIGHT = "Counting up from zero gives one. So the answer is (b)."
 WRONG = "Nothing changes. So the answer is (a)."
 NOTHING = "Hard to tell."
 RUN_ON = (
@@ -23,7 +24,7 @@ FORCED = log_row(text="We count up by one.")
 
 
 def chosen(rows, question=FIRST):
-    return choose.rationale(rows, question, choose.answers(rows, question))
+    return choose.rationale(rows, question, choose.stated_answers(rows, question))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_vote_share(texts, forced, share):
 
 def test_equal_choices_are_one_answer():
     question = Question("q", "things", "train", "", "Which?", ("cats", "dogs", "cats"), "cats")
-    assert choose.answers(
+    assert choose.stated_answers(
         [unforced("It is (c): the answer is (c).", question=question)], question
     ) == {0: "cats"}
 
@@ -87,7 +88,7 @@ def test_equal_choices_are_one_answer():
 def stated(**answers):
     """By question number what its samples state: stated(q0="10-") is 1, 0 and nothing."""
     return {
-        slot_of(QUESTIONS["train"][int(name[1:])]): {
+        identity_of(QUESTIONS["train"][int(name[1:])]): {
             sample: None if mark == "-" else mark
             for sample, mark in enumerate(marks)
             if mark != "x"
@@ -97,20 +98,20 @@ def stated(**answers):
 
 
 def test_accuracy():
-    """The gold answers of the first four questions are 1, 2, 3 and 4; "x" is a sample that failed."""
-    told = choose.accuracy(QUESTIONS["train"], stated(q0="10-", q1="022", q2="---", q3="x4"))
+    """The gold answers of the first questions are 1, 2, 3 and 4; "x" is a sample that failed."""
+    own = choose.accuracy(QUESTIONS["train"], stated(q0="10-", q1="022", q2="---", q3="x4"))
     assert (
-        told["questions"],
-        told["samples"],
-        told["stated"],
-        told["right"],
-        told["rejected"],
+        own["questions"],
+        own["samples"],
+        own["stated"],
+        own["right"],
+        own["rejected"],
     ) == (4, 10, 6, 4, 6)
     low, high = intervals.wilson(1, 3)
-    assert told["first"] == {"correct": 1, "n": 3, "low": round(low, 6), "high": round(high, 6)}
+    assert own["first"] == {"correct": 1, "n": 3, "low": round(low, 6), "high": round(high, 6)}
     # q0: 1 and 0 have a vote each and the earlier is taken; q1: 2 has the majority; q2: none; q3:
     # 4.
-    assert (told["vote"]["correct"], told["vote"]["n"]) == (3, 4)
+    assert (own["vote"]["correct"], own["vote"]["n"]) == (3, 4)
 
 
 def test_a_tie_goes_to_the_earliest_sample():
@@ -128,7 +129,7 @@ def test_no_first_sample_no_knowledge():
 
 
 def test_build_with_unforced_first(tmp_path):
-    """Question 0: a sample reaches gold; 1: none does, a forced row stands in; 2: none does; 3: forced only."""
+    """Samples of questions 0 to 2: only those of 0 reach gold; 1 and 3 have a forced row."""
     train = QUESTIONS["train"]
     rows = [
         unforced(WRONG, 0),
@@ -155,8 +156,8 @@ def test_build_with_unforced_first(tmp_path):
         None,
         None,
     ]
-    told = report["unforced"]["train"]["b-teacher"]
-    assert (told["questions"], told["samples"], told["rejected"], told["first"]["correct"]) == (
+    own = report["unforced"]["train"]["b-teacher"]
+    assert (own["questions"], own["samples"], own["rejected"], own["first"]["correct"]) == (
         3,
         6,
         5,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyllm_jax.corpus import sentences
+from tinyllm_jax.corpus.judging import sentences
 
 
 @pytest.mark.parametrize(

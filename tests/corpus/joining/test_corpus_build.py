@@ -1,4 +1,4 @@
-"""Building from logs: the join, what is counted, and bytes that do not depend on the logs' order."""
+"""Building from logs: the join, the counts, and bytes that do not depend on the logs' order."""
 
 import dataclasses
 import random
@@ -7,8 +7,8 @@ import pytest
 from small_logs import FIRST, QUESTIONS, all_rows, contents, failed, log_row, write_log
 
 from tinyllm_jax.corpus import tfrecord
-from tinyllm_jax.corpus.build import build
-from tinyllm_jax.corpus.report import format_report
+from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.showing.report import format_report
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
@@ -207,7 +207,8 @@ def _not_a_log(tmp_path):
     [
         (
             _two_versions,
-            r"two different rationales of b-teacher for question 'train0' of train: .*/a \(key .*/b \(key",
+            r"two different rationales of b-teacher for question 'train0' of train: "
+            r".*/a \(key .*/b \(key",
         ),
         (_damaged, "damaged file .*log: record 0 at byte 0"),
         (_not_a_log, "log: record 0: not a row"),

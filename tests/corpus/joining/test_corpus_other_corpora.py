@@ -6,7 +6,7 @@ import pytest
 from small_logs import QUESTIONS, all_rows, contents, log_row, write_log
 
 from tinyllm_jax.corpus import store
-from tinyllm_jax.corpus.build import build
+from tinyllm_jax.corpus.joining.build import build
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
@@ -56,8 +56,8 @@ def test_columns_side_by_side(tmp_path):
     assert Corpus(tmp_path / "out").teachers == ("b-teacher", "old")
     assert texts(tmp_path / "out") == [f"Known of {question.question}" for question in TRAIN]
     assert manifest.source == "rationale logs and other corpora"
-    (told,) = manifest.report["corpora"]
-    assert told == {
+    (summary,) = manifest.report["corpora"]
+    assert summary == {
         "source": "a test",
         "fingerprint": Corpus(old).fingerprint,
         "teachers": ["old"],
@@ -88,11 +88,11 @@ def test_another_id_is_joined_by_content_where_that_is_unique(tmp_path):
         False,
         False,
     ]
-    (told,) = report["corpora"]
+    (summary,) = report["corpora"]
     assert (
-        told["rows"],
-        told["rows joined by content alone"],
-        told["rows that match no question"],
+        summary["rows"],
+        summary["rows joined by content alone"],
+        summary["rows that match no question"],
     ) == (3, 1, 1)
 
 
@@ -106,18 +106,18 @@ def test_another_id_is_joined_by_content_where_that_is_unique(tmp_path):
 )
 def test_content_that_is_not_unique_joins_nothing(tmp_path, theirs, ours):
     old = write(tmp_path / "old", theirs)
-    (told,) = build("things", {"train": ours}, [], tmp_path / "out", [old]).report["corpora"]
+    (summary,) = build("things", {"train": ours}, [], tmp_path / "out", [old]).report["corpora"]
     assert (
-        told["rows joined by content alone"] == 0
-        and told["rows that match no question"] == len(theirs) - 1
+        summary["rows joined by content alone"] == 0
+        and summary["rows that match no question"] == len(theirs) - 1
     )
 
 
 def test_the_same_content_in_another_split_is_no_match(tmp_path):
     moved = {"test": [dataclasses.replace(TRAIN[0], split="test")], "train": [TRAIN[1]]}
     old = write(tmp_path / "old", TRAIN[:2])
-    (told,) = build("things", moved, [], tmp_path / "out", [old]).report["corpora"]
-    assert told["rows that match no question"] == 1
+    (summary,) = build("things", moved, [], tmp_path / "out", [old]).report["corpora"]
+    assert summary["rows that match no question"] == 1
 
 
 def test_the_policy_weighs_imported_columns_too(tmp_path):
