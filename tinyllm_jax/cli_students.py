@@ -1,15 +1,20 @@
 """The students that commands are given: from a run's workdir, or from Hugging Face."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tinyllm_jax import tasks
-from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student.student import ANSWER, Student
 from tinyllm_jax.tasks import Question
+
+if TYPE_CHECKING:  # `tinyllm --help` waits for neither
+    from tinyllm_jax.corpus.store import Corpus
+    from tinyllm_jax.student.student import Student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,7 @@ def given(values: flags.FlagValues) -> list[Given]:
 
 
 def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
+    from tinyllm_jax.corpus.store import Corpus
     from tinyllm_jax.training import metrics, restore, workdir
 
     name, _, path = named.rpartition("=")
@@ -106,7 +112,9 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
 def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
     import jax
 
+    from tinyllm_jax.corpus.store import Corpus
     from tinyllm_jax.student import hf, inputs
+    from tinyllm_jax.student.student import ANSWER, Student
     from tinyllm_jax.training.config import PREFIXES
 
     if not task or not corpus:
