@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinyllm_jax.batching.arrays import pack
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs, packing
+from tinyllm_jax.student import decoding, inputs
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.tasks import Question
 
@@ -73,7 +74,7 @@ def generate(
     written: list[tuple[str, bool]] = [("", False)] * len(encoded)
     progress, done = Progress("write", len(encoded), "questions"), 0
     # A question's target is one slot, which says where its text is written from.
-    for batch in packing.pack(encoded, [[[PAD_ID]]] * len(encoded), batch_size):
+    for batch in pack(encoded, [[[PAD_ID]]] * len(encoded), batch_size):
         slots = batch["target_inputs"]
         tokens = decoding.greedy(
             config, params, batch["inputs"], max_tokens, batch["input_segments"], slots, told

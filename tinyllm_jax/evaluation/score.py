@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinyllm_jax.batching.arrays import pack, sum_targets
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import stats
 from tinyllm_jax.evaluation.predict import generate
 from tinyllm_jax.evaluation.results import Prediction, Result
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs, packing
+from tinyllm_jax.student import decoding, inputs
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.tasks import Question
 
@@ -92,8 +93,8 @@ def likelihoods(
     first = np.cumsum([0, *map(len, choices)])
     sums = np.zeros(first[-1])
     progress, done = Progress("score", len(questions), "questions"), 0
-    for batch in packing.pack(encoded, choices, batch_size):
-        packing.sum_targets(sums, batch, np.asarray(decoding.score(config, params, batch)))
+    for batch in pack(encoded, choices, batch_size):
+        sum_targets(sums, batch, np.asarray(decoding.score(config, params, batch)))
         progress.update(done := done + np.count_nonzero(np.unique(batch["input_segments"])))
     progress.close()
     found = [

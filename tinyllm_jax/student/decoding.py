@@ -28,7 +28,7 @@ def score(config: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> j
     Args:
       config: the student's (static).
       params: as `init_params` makes them.
-      batch: as `packing.pack` makes them; what it gives for padding means nothing.
+      batch: as `batching.arrays.pack` makes them; what it gives for padding means nothing.
     """
     states, kernel = hidden(config, params, batch)
     return -cross_entropy(states, kernel, batch["targets"], jnp.zeros(batch["targets"].shape))[1]
@@ -54,7 +54,7 @@ def greedy(
       params: as `init_params` makes them.
       inputs: int32 (B, Le), padded with 0.
       max_tokens: the most tokens per question, with the end of sequence.
-      segments: int32 (B, Le), which question a token belongs to (see `packing.pack`); None: a row
+      segments: int32 (B, Le), which question a token belongs to (see `batching`); None: a row
         is a question.
       slots: int32 (B, S), the questions of each row, 0 for none.
       told: token ids that each text begins with; they are not returned.

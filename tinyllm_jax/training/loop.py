@@ -113,6 +113,7 @@ def train(
         config.lengths.packing,
         config.accumulate,
         mesh.shape["data"] * mesh.shape["fsdp"],
+        config.lengths.multiple,
     )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
     validation_rows = corpus.some_rows("validation")[: config.validation.questions or None]

@@ -7,8 +7,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tinyllm_jax.batching.arrays import pack, sum_targets
 from tinyllm_jax.corpus.schema import Row
-from tinyllm_jax.student import decoding, model, packing
+from tinyllm_jax.student import decoding, model
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import config as run_config
@@ -46,7 +47,9 @@ class Validation:
         choices = [text.encode_targets(tokenizer, q.choices, 1 << 30)[0] for q in questions]
         self.first = np.cumsum([0, *map(len, choices)])
         self.gold = np.array([question.gold for question in questions])
-        packed = packing.pack(inputs.rows(), choices, config.validation.batch_size, shards)
+        packed = pack(
+            inputs.rows(), choices, config.validation.batch_size, shards, config.lengths.multiple
+        )
         self.choices = [
             (batch, sharding.to_global(batch, mesh, P(("data", "fsdp")))) for batch in packed
         ]
@@ -64,9 +67,10 @@ class Validation:
                 [1.0] * len(self.terms),
                 config.validation.batch_size,
                 config.seed,
-                shapes=1,
+                buckets=1,
                 packed=config.lengths.packing,
-                multiple=shards,
+                row_multiple=shards,
+                length_multiple=config.lengths.multiple,
             )
             for step in range(batches.steps_per_epoch):
                 batch = batches(step)
@@ -79,7 +83,7 @@ class Validation:
         scored = [(batch, self.score(params, there)) for batch, there in self.choices]
         sums = np.zeros(self.first[-1])
         for batch, logs in scored:
-            packing.sum_targets(sums, batch, np.asarray(logs))
+            sum_targets(sums, batch, np.asarray(logs))
         return float(
             np.mean(
                 [s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]
