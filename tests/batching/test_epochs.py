@@ -33,7 +33,7 @@ def test_every_epoch_has_each_question_once_and_all_its_units(packed, questions)
         found = np.concatenate([batch.index for batch in batches])
         assert sorted(found[found >= 0]) == list(range(questions))
         for batch in batches:
-            units = sorted(sum(batch.rows, []))
+            units = sorted(unit for row in batch.rows for unit in row)
             assert units == [
                 u for i in np.flatnonzero(batch.index >= 0) for u in (2 * i, 2 * i + 1)
             ]

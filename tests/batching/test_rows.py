@@ -9,7 +9,7 @@ def test_every_unit_is_placed_once_where_it_fits():
     sizes = np.random.default_rng(0).integers(1, 41, (5, 30, 2))
     for units in sizes:
         placed = rows.place(units, rows.Lengths(64, 80))
-        assert sorted(sum(placed, [])) == list(range(30))
+        assert sorted(unit for row in placed for unit in row) == list(range(30))
         assert all((units[row].sum(0) <= (64, 80)).all() for row in placed)
         assert len(placed) < 20
 

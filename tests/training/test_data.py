@@ -12,7 +12,7 @@ from tinyllm_jax.training import data
 
 
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
-    """Two terms; question i's tokens are all i + 2, so that a row says whose it is; no target where the weight is 0."""
+    """Two terms; question i's tokens are all i + 2, which says whose they are; weight 0: no target."""
     weight = np.ones((2, len(lengths)), np.float32) if weight is None else weight
     rows = lambda side, has: data.Ragged(
         [[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has))]

@@ -1,4 +1,4 @@
-"""Packed rows against one target a row: the same values, losses and gradients, and no sight of a neighbour."""
+"""Packed rows against one target a row: equal values, losses, gradients; no sight of a neighbour."""
 
 import jax
 import numpy as np
@@ -36,7 +36,7 @@ def loss(params, batch):
 
 
 def by_target(batch, values):
-    """Values of each target's tokens, by its ids and its question's: segment numbers differ between the batches."""
+    """Values of each target's tokens, by its ids and its question's: segment numbers may differ."""
     found = {}
     for segment in np.unique(batch["target_segments"][batch["target_segments"] > 0]):
         at = batch["target_segments"] == segment

@@ -1,4 +1,4 @@
-"""Batches of packed rows, for training and for evaluation. NumPy only; knows of no model and no run.
+"""Batches of packed rows, for training and for evaluation, in NumPy; knows of no model and no run.
 
     rows.py      which units share a row, and how long a row is
     epochs.py    which questions share a batch, epoch by epoch, and the batches' static shapes

@@ -101,8 +101,10 @@ def pack(
         rows = -(-len(placed) // -(-len(placed) // rows))
         rows = -(-rows // row_multiple) * row_multiple
         shape = Shape((rows, lengths.inputs), (rows, lengths.targets))
-        for begin in range(0, len(placed), rows):
-            batches.append(fill(inputs, targets, placed[begin : begin + rows], shape))
+        batches += [
+            fill(inputs, targets, placed[begin : begin + rows], shape)
+            for begin in range(0, len(placed), rows)
+        ]
     return batches
 
 

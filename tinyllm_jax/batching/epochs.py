@@ -123,7 +123,7 @@ class Epochs:
         return [batches[at] for at in order]
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
-        """Random numbers of an epoch: those of stream k deal class k, the next order the batches."""
+        """Random numbers of an epoch: stream k deals class k, and one more orders the batches."""
         return np.random.Generator(np.random.Philox(key=[self.seed, epoch + (stream << 32)]))
 
     def _deal(self, members: np.ndarray, rng: np.random.Generator) -> np.ndarray:

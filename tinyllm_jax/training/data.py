@@ -119,7 +119,8 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         }
     if not any(w.any() for w in weights):
         raise UserError(
-            f"the corpus has no target for any of the terms {', '.join(names)}; choose other teachers"
+            f"the corpus has no target for any of the terms {', '.join(names)}; "
+            "choose other teachers"
         )
     return Tokens(
         [inputs for inputs, _, _ in encoded.values()],
@@ -131,7 +132,7 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
 
 
 def target_of(row: Row, name: str) -> tuple[str, float]:
-    """The text that a row's question has as the target of a term, and its weight; ("", 0) where it has none."""
+    """The text and the weight of a question's target of a term; ("", 0) where it has none."""
     if name == run_config.ANSWER:
         return row.question.answer, 1.0
     rationale = row.rationales.get(name)
@@ -255,7 +256,7 @@ class Batches:
         return dict(found.most_common())
 
     def useful_tokens(self) -> dict[str, float]:
-        """The share of an epoch's positions that hold a token, 0 to 1: of "input", "target", "both"."""
+        """The share, 0 to 1, of the "input", "target" and "both" positions that hold a token."""
         used = self.sizes.sum(axis=(0, 1))
         room = sum(count * np.prod(shape, axis=1) for shape, count in self.shapes().items())
         return {

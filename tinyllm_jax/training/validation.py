@@ -86,7 +86,10 @@ class Validation:
             sum_targets(sums, batch, np.asarray(logs))
         return float(
             np.mean(
-                [s.argmax() == gold for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold)]
+                [
+                    s.argmax() == gold
+                    for s, gold in zip(np.split(sums, self.first[1:-1]), self.gold, strict=True)
+                ]
             )
         )
 
