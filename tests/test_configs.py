@@ -21,6 +21,7 @@ ARGUMENTS = {
 
 def load(name: str, arg: str):
     spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module, module.get_config(arg or None)

@@ -145,7 +145,8 @@ def print_table(seeds: list[str], found: dict[str, list[results.Result]]) -> Non
 def print_ceiling(draws: int = 20_000) -> None:
     """How often a perfect learner is right who sees some answers about a thing.
 
-    It knows `MATERIALS` and `SHAPES`, keeps every (material, shape) that the answers allow, and takes the likeliest choice.
+    It knows `MATERIALS` and `SHAPES`, keeps every (material, shape) that the answers allow, and
+    takes the likeliest choice.
     """
     kinds = list(itertools.product(things.MATERIALS, things.SHAPES))
     can = {kind: {*things.MATERIALS[kind[0]], *things.SHAPES[kind[1]]} for kind in kinds}

@@ -38,7 +38,8 @@ def main() -> None:
         batch = batches(step)
         batch_times.append(time.perf_counter() - began)
         began = time.perf_counter()
-        loop._to_device(batch, mesh)
+        batch.pop("tokens")
+        sharding.to_global(batch, mesh, sharding.BATCH)
         transfer_times.append(time.perf_counter() - began)
     trainer = common.Trainer(student, params)
     batch = sharding.to_global(
@@ -63,7 +64,7 @@ def main() -> None:
         trainer.state, _ = empty(trainer.state, batch)
         nothing.append(time.perf_counter() - began)
         jax.block_until_ready(trainer.state)
-    window = loop._Window(config, run_config.terms(config), _Nothing(), lambda step: 0.0)
+    window = Window(list(run_config.terms(config)), arguments.batch, _Nothing(), lambda step: 0.0)
     note = []
     for step in range(arguments.steps):
         began = time.perf_counter()

@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from tinyllm_jax import cli, tasks
+from tinyllm_jax import cli_flags, tasks
 from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.teachers import config, job, plan, prompt_tokens, weights
 
@@ -161,7 +161,7 @@ def main() -> None:
     arguments = parser.parse_args()
     values = flags.FlagValues()
     argv = ["bench", "--config", arguments.config]
-    cli._define_config(values, argv, "the teachers")
+    cli_flags.define_config(values, argv, "the teachers")
     values(argv)
     train = tasks.load(arguments.task, arguments.source)["train"]
     questions = train[: int(arguments.questions)]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from oracle import BOTH, T5_11, apply, batch, close, random_params
 
-from tinyllm_jax.student import decoding, hf, inputs, model, packing
+from tinyllm_jax.batching.arrays import pack
+from tinyllm_jax.student import decoding, hf, inputs, model
 
 TOKENS = 24
 
@@ -79,7 +80,7 @@ def test_packed_rows_write_what_each_question_alone_does():
     rows = zip(batch(8, rows=12), range(3, 15), strict=True)
     asked = [row[row != 0][:n].tolist() for row, n in rows]
     found, shared = np.zeros((12, TOKENS), np.int32), 0
-    for packed in packing.pack(asked, [[[0]]] * 12, 5):
+    for packed in pack(asked, [[[0]]] * 12, 5):
         slots = packed["target_inputs"]
         shared += np.count_nonzero(np.count_nonzero(slots, axis=1) > 1)
         tokens = decoding.greedy(
@@ -139,7 +140,7 @@ def test_scores_equal_each_target_alone(version):
         for q in range(5)
     ]
     sums, tokens = np.zeros(20), np.zeros(20, int)
-    for packed in packing.pack(asked, choices, 2):
+    for packed in pack(asked, choices, 2):
         logs = np.asarray(decoding.score(config, params, packed))
         segments = packed["target_segments"]
         np.add.at(sums, segments[segments > 0] - 1, logs[segments > 0])
@@ -166,7 +167,7 @@ def test_compiles_once_per_shape():
     )
     for seed in range(3):
         decoding.greedy(T5_11, params, batch(seed, rows=9), 7)
-        decoding.score(T5_11, params, packing.pack([[5, 6, 1]] * 5, [[[3, seed + 4, 1]]] * 5, 5)[0])
+        decoding.score(T5_11, params, pack([[5, 6, 1]] * 5, [[[3, seed + 4, 1]]] * 5, 5)[0])
     after = (
         decoding._read._cache_size(),
         decoding._advance._cache_size(),

@@ -1,24 +1,21 @@
 """Batches: every question once an epoch, few shapes, the same on any number of devices."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import packing
 from tinyllm_jax.student.inputs import load_tokenizer
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import data, plan
+from tinyllm_jax.training import data
 
 
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
-    """Two terms; question i's tokens are all i + 2, so that a row says whose it is; no target where the weight is 0."""
+    """Two terms; question i's tokens are all i + 2, which says whose; weight 0: no target."""
     weight = np.ones((2, len(lengths)), np.float32) if weight is None else weight
     rows = lambda side, has: data.Ragged(
-        [[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has))]
+        [[i + 2] * int(n * h) for i, (n, h) in enumerate(zip(lengths[:, side], has, strict=True))]
     )
     return data.Tokens(
         [rows(0, [1] * len(lengths))] * 2, [rows(1, w > 0) for w in weight], weight, {}
@@ -45,7 +42,7 @@ def test_every_epoch_visits_each_question_once_per_term(packed):
     assert batches.steps_per_epoch == 13
     for epoch in range(3):
         for side in ("input", "target"):
-            found = sum((seen(batches(epoch * 13 + i), side) for i in range(13)), [])
+            found = [q for i in range(13) for q in seen(batches(epoch * 13 + i), side)]
             assert sorted(found) == sorted(list(range(103)) * 2)
 
 
@@ -61,7 +58,7 @@ def test_packed_segments_are_whole_and_contiguous_and_know_their_input():
         for row in (*asked, *written[0]):
             changes = np.flatnonzero(np.diff(row)) + 1
             assert len(set(row[[0, *changes]])) == len(changes) + 1  # none comes twice
-        for inputs, targets, owners, ids in zip(asked.reshape(len(written[0]), -1), *written):
+        for inputs, targets, owners, ids in zip(asked, *written, strict=True):
             several += len(set(inputs[inputs > 0])) > 1
             for segment in set(targets[targets > 0]):
                 at = targets == segment
@@ -83,7 +80,7 @@ def test_a_term_without_any_target_weighs_nothing():
 @pytest.mark.parametrize("packed", [True, False])
 def test_no_new_shape_after_the_first_epoch(packed):
     batches = data.Batches(
-        tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, shapes=4, packed=packed
+        tokens_of(lengths()), [1.0, 0.5], batch_size=8, seed=3, buckets=4, packed=packed
     )
     shape = lambda b: (b["inputs"].shape, b["targets"].shape)
     first = {shape(batches(i)) for i in range(13)}
@@ -111,7 +108,7 @@ def test_devices_and_microbatches_only_add_empty_rows(packed):
         seed=3,
         packed=packed,
         accumulate=2,
-        multiple=4,
+        row_multiple=4,
     )
     for step in range(25):
         a, b = plain(step), split(step)
@@ -149,25 +146,6 @@ def test_a_term_without_targets_in_the_batch_has_scale_zero():
     assert batch["scale"].tolist() == [np.float32(1 / 8), 0.0]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_boxes_hold_their_rows_form_a_chain_and_pad_least(seed):
-    sizes = lengths(9, seed)
-    boxes, index = plan.choose_boxes(sizes[:, None], 3)
-    assert all(np.all(np.array(a) <= b) for a, b in itertools.pairwise(boxes)) and {
-        box.reads for box in boxes
-    } == {1}
-    assert all(
-        (sizes[i] <= boxes[k][:2]).all() and boxes[k][0] % 8 == boxes[k][1] % 8 == 0
-        for i, k in enumerate(index)
-    )
-    # Against every way to cut the same order into at most three parts.
-    order = sizes.argsort(0, kind="stable").argsort(0, kind="stable").max(1).argsort(kind="stable")
-    upto = np.maximum.accumulate(-(-sizes[order] // 8) * 8).sum(1)
-    cost = lambda cuts: sum((b - a) * upto[b - 1] for a, b in itertools.pairwise((0, *cuts, 9)))
-    best = min(cost(cuts) for k in range(3) for cuts in itertools.combinations(range(1, 9), k))
-    assert sum(boxes[k].inputs + boxes[k].targets for k in index) == best
-
-
 def test_ragged_keeps_its_rows():
     assert [r.tolist() for r in data.Ragged([[5, 6], [], [7]]).rows()] == [[5, 6], [], [7]]
 
@@ -192,43 +170,6 @@ def test_packed_shapes_pad_less_than_boxes(seed):
         data.Batches(tokens, [1.0, 1.0], 32, seed, packed=p).useful_tokens() for p in (True, False)
     )
     assert min(packed["input"], packed["target"]) > 0.83 > boxes["both"]
-
-
-@pytest.mark.parametrize("reads", [1, 2, 3])
-def test_every_unit_is_placed_where_it_fits(reads):
-    sizes = np.random.default_rng(0).integers(1, 41, (5, 30, 2))
-    for units in sizes:
-        row, offset, used = packing.place(units, packing.Room(64, 80, reads))
-        taken = [np.zeros((used * reads, 64), int), np.zeros((used, 80), int)]
-        for r, at, size in zip(row, offset, units):
-            for side, place in enumerate((r, r // reads)):
-                assert at[side] + size[side] <= taken[side].shape[1]
-                taken[side][place, at[side] : at[side] + size[side]] += 1
-        assert max(side.max() for side in taken) == 1 and all(
-            side.any(1).all() for side in taken[1:]
-        )
-
-
-def test_long_inputs_share_a_row_of_targets():
-    # One input a row, and targets of which some are short, as answers are.
-    rng = np.random.default_rng(0)
-    ragged = lambda sizes: data.Ragged([[3] * int(n) for n in sizes])
-    inputs, targets = (
-        ragged(rng.integers(300, 330, 128)),
-        [ragged(rng.integers(*some, 128)) for some in ((2, 4), (80, 120))],
-    )
-    batches = data.Batches(
-        data.Tokens([inputs] * 2, targets, np.ones((2, 128), np.float32), {}), [1.0, 1.0], 4, 0
-    )
-    assert all(asked == 2 * written for (asked, _), (written, _) in batches.shapes())
-    assert min(batches.useful_tokens().values()) > 0.8
-
-
-def test_deal_balances_both_sides():
-    sizes = np.random.default_rng(0).integers(1, 100, (320, 2))
-    totals = sizes[plan.deal(np.arange(320), sizes, 16, np.random.default_rng(1))].sum(1)
-    plain = sizes.reshape(20, 16, 2).sum(1)
-    assert (np.ptp(totals, axis=0) < np.ptp(plain, axis=0) / 3).all()
 
 
 def row(i: int, **rationales: Rationale) -> Row:
@@ -266,13 +207,13 @@ def test_tokenize_counts_missing_and_cut_targets():
     )
 
 
-def test_tokenize_for_a_decoder_that_is_told_the_target():
+def test_tokenize_for_a_decoder_that_is_given_the_prefix():
     config = resolved("a")
     config.objective.prefix = "decoder"
     rows = [row(0, a=Rationale("because", "a")), row(1)]
     tokenizer = load_tokenizer("byte")
     found = data.tokenize(rows, tokenizer, config)
-    assert len(found.inputs) == 1 and found.told == (0, len("explain a: "))
+    assert len(found.inputs) == 1 and found.prefix_tokens == (0, len("explain a: "))
     assert found.targets[1].lengths.tolist() == [len("explain a: because") + 1, 0]
     batch = data.Batches(found, [1.0, 2.0], 2, seed=0)(0)
     count = lambda segments: len(np.unique(segments[segments > 0]))

@@ -1,4 +1,4 @@
-"""Packed rows against one target a row: the same values, losses and gradients, and no sight of a neighbour."""
+"""Packed rows against one target a row: the same values, losses and gradients."""
 
 import jax
 import numpy as np
@@ -6,9 +6,10 @@ import pytest
 from flax import traverse_util
 from test_step import STUDENT, tokens
 
+from tinyllm_jax.batching import epochs
+from tinyllm_jax.batching.rows import Lengths
 from tinyllm_jax.student import model
-from tinyllm_jax.student.packing import Room
-from tinyllm_jax.training import data, objective, plan
+from tinyllm_jax.training import data, objective
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -35,7 +36,7 @@ def loss(params, batch):
 
 
 def by_target(batch, values):
-    """Values of each target's tokens, by its ids and its question's: segment numbers differ between the batches."""
+    """Values of each target's tokens, by its ids and its question's: segment numbers may differ."""
     found = {}
     for segment in np.unique(batch["target_segments"][batch["target_segments"] > 0]):
         at = batch["target_segments"] == segment
@@ -45,21 +46,12 @@ def by_target(batch, values):
     return found
 
 
-@pytest.mark.parametrize(
-    ("prefix_on_decoder", "room"),
-    [
-        (False, Room(56, 40)),
-        (True, Room(56, 40)),
-        (False, Room(24, 48, 2)),
-        (True, Room(24, 80, 3)),
-    ],
-)
-def test_packed_equals_one_target_a_row(prefix_on_decoder, room, monkeypatch):
-    monkeypatch.setattr(plan, "choose_room", lambda *_, **__: (1.0, room))
+@pytest.mark.parametrize("prefix_on_decoder", [False, True])
+def test_packed_equals_one_target_a_row(prefix_on_decoder, monkeypatch):
+    monkeypatch.setattr(epochs, "choose_lengths", lambda *_: Lengths(56, 40))
     params = model.init_params(STUDENT, jax.random.key(0))
     packed, plain = both(prefix_on_decoder)
-    assert len(packed["inputs"]) == room.reads * len(packed["targets"])
-    assert len(packed["targets"]) < len(plain["targets"]) / (2 if room.reads == 1 else 1.5)
+    assert len(packed["inputs"]) == len(packed["targets"]) < len(plain["targets"]) / 2
     found = [by_target(b, states(params, b)[0]) for b in (packed, plain)]
     assert found[0].keys() == found[1].keys() and len(found[0]) > 30
     for key, values in found[0].items():

@@ -57,8 +57,6 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     batches = data.Batches(
         tokens(), [1.0, 0.7], 8, 0, 2, True, accumulate, mesh_shape[0] * mesh_shape[1]
     )
-    # A row of targets reads two of inputs.
-    assert {asked // written for (asked, _), (written, _) in batches.shapes()} == {2}
     step = jax.jit(
         make_step(student, tx, 0),
         donate_argnums=0,
@@ -129,7 +127,7 @@ def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     put = NamedSharding(mesh, sharding.BATCH)
     batch = {
         name: jax.ShapeDtypeStruct(
-            (1, 128 if name.startswith("input") else 64, 32),
+            (1, 64, 32),
             np.float32 if name == "weight" else np.int32,
             sharding=put,
         )

@@ -342,18 +342,19 @@ def apply(
 def hidden(
     config: StudentConfig, params: dict, batch: dict[str, jax.Array], key: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """`apply` to packed rows, but for the last product, whose result is too large to be held.
+    """The decoder's states of packed rows, and the kernel that makes logits of them.
 
-    Nothing sees past its own segment. The relative positions need no segments: one is contiguous,
-    and they are differences.
+    The caller multiplies the two part by part, because all logits at once do not fit into memory.
+    No token attends to another segment than its own. The relative positions need no segments: a
+    segment is contiguous, and they are differences.
 
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      batch: int32, as `student.packing` has it: "inputs" and "input_segments", (B*E, Le), ids and
-        the question of each; "targets", "target_segments" and "target_inputs", (B, Ld), ids (not
-        shifted), the target and the question of each. Row b of the targets reads the E rows of
-        inputs from b*E on.
+      batch: int32, as `batching.arrays.fill` makes it: "inputs" and "input_segments", (B, Le), ids
+        and the question of each; "targets", "target_segments" and "target_inputs", (B, Ld), ids
+        (not shifted), the target and the question of each. Row b of the targets reads row b of the
+        inputs.
       key: a dropout key, or None for no dropout.
 
     Returns:
@@ -361,16 +362,15 @@ def hidden(
       their product.
     """
     encoder_key, decoder_key = split_key(key, 2)
-    model, asked, written = bind(config, params), batch["input_segments"], batch["target_segments"]
-    encoded = encode(config, params, batch["inputs"], encoder_key, asked)
-    read = segment_mask(batch["target_inputs"], asked.reshape(len(written), -1))
-    encoded = partition.rows(encoded.reshape(len(written), -1, encoded.shape[-1]))
+    model = bind(config, params)
+    input_segments, target_segments = batch["input_segments"], batch["target_segments"]
+    encoded = encode(config, params, batch["inputs"], encoder_key, input_segments)
     x = model.decoder(
-        model.embed(shift_right(batch["targets"], written)),
+        model.embed(shift_right(batch["targets"], target_segments)),
         encoded,
-        read,
+        segment_mask(batch["target_inputs"], input_segments),
         decoder_key,
-        segment_mask(written, written),
+        segment_mask(target_segments, target_segments),
     )
     return model.projection(x)
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from tinyllm_jax.batching.arrays import pack, sum_targets
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import inputs, packing
+from tinyllm_jax.student import inputs
 from tinyllm_jax.tasks.question import Question
 
 WHOLE = 1 << 30  # a length limit that cuts nothing
@@ -20,7 +21,8 @@ class Choices:
       questions: of any number of choices each.
       encoded: the token ids of each question.
       batch_size: about how many questions a batch holds.
-      multiple: a batch's rows are a multiple of this, as devices that share them need.
+      row_multiple: a batch's rows are a multiple of this, as devices that share them need.
+      length_multiple: row lengths are multiples of this.
       put: brings a batch onto the devices; without it, it stays on the host until it is scored.
 
     Attributes:
@@ -33,7 +35,8 @@ class Choices:
         questions: Sequence[Question],
         encoded: Sequence[Sequence[int]],
         batch_size: int,
-        multiple: int = 1,
+        row_multiple: int = 1,
+        length_multiple: int = 8,
         put: Callable[[dict], dict] | None = None,
     ):
         choices = [
@@ -41,7 +44,7 @@ class Choices:
         ]
         self.tokens = [np.array([len(ids) for ids in some]) for some in choices]
         self.gold = np.array([question.gold for question in questions])
-        batches = packing.pack(encoded, choices, batch_size, multiple)
+        batches = pack(encoded, choices, batch_size, row_multiple, length_multiple)
         self.batches = [(batch, put(batch) if put else batch) for batch in batches]
 
     def scores(
@@ -61,7 +64,7 @@ class Choices:
         sums = np.zeros(ends[-1])
         done = 0
         for batch, logs in running:
-            packing.sum_targets(sums, batch, np.asarray(logs))
+            sum_targets(sums, batch, np.asarray(logs))
             done += int(np.count_nonzero(np.unique(batch["input_segments"])))
             if progress:
                 progress.update(done)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tinyllm_jax.errors import unknown
 from tinyllm_jax.student import inputs
@@ -41,7 +42,7 @@ class Student:
 
     config: StudentConfig
     params: dict
-    tokenizer: object
+    tokenizer: Any  # transformers has no one type for tokenizers
     prefixes: Mapping[str, str]
     input_length: int
     prefix_side: str = "encoder"

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinyllm_jax.batching.arrays import pack
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, packing
+from tinyllm_jax.student import decoding
 from tinyllm_jax.student.config import EOS_ID, PAD_ID
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks.question import Question
@@ -66,7 +67,7 @@ def generate(
     written: list[tuple[str, bool]] = [("", False)] * len(encoded)
     progress, done = Progress("write", len(encoded), "questions"), 0
     # A question's target is one slot, which says where its text is written from.
-    for batch in packing.pack(encoded, [[[PAD_ID]]] * len(encoded), batch_size):
+    for batch in pack(encoded, [[[PAD_ID]]] * len(encoded), batch_size):
         slots = batch["target_inputs"]
         tokens = decoding.greedy(
             student.config,

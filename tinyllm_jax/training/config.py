@@ -43,6 +43,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.lengths.target = 256  # tokens
     c.lengths.packing = True  # several questions a row; False: one (question, target) a row
     c.lengths.buckets = 4  # the most static shapes a run compiles
+    c.lengths.multiple = 8  # row lengths are multiples of this; 128 suits TPUs
 
     c.objective = ml_collections.ConfigDict()
     c.objective.answer = 1.0
@@ -119,6 +120,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         "checkpoint.keep",
         "lengths.target",
         "lengths.buckets",
+        "lengths.multiple",
         "validation.batch_size",
     ):
         if _get(config, path) < 1:

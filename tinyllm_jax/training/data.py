@@ -1,8 +1,8 @@
 """A corpus split as tokens, and the batches of a run: `batch = f(seed, step)`.
 
 A batch holds `batch_size` questions, and every target that they have. Segment ids say what belongs
-together, so that one row can hold several questions and targets; where each goes is `plan`'s
-choice.
+together, so that one row can hold several questions and targets; `batching` chooses where each
+goes.
 """
 
 import collections
@@ -13,26 +13,30 @@ import itertools
 import numpy as np
 
 from tinyllm_jax import tasks
+from tinyllm_jax.batching.arrays import Shape, fill
+from tinyllm_jax.batching.epochs import Batch, Epochs
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training.plan import Batch, Plan, Shape
 
 
 class Ragged:
     """Rows of token ids of different lengths, flat in memory."""
 
     def __init__(self, rows: list[list[int]]):
-        self.lengths = np.array([len(r) for r in rows], np.int64)
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
-        self.tokens = np.fromiter(itertools.chain(*rows), np.int32, int(self.lengths.sum()))
+        self.lengths = np.array([len(row) for row in rows], np.int64)
+        self._ends = np.cumsum(self.lengths)
+        self._tokens = np.fromiter(itertools.chain(*rows), np.int32, int(self.lengths.sum()))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The token ids of one row."""
+        end = self._ends[index]
+        return self._tokens[end - self.lengths[index] : end]
 
     def rows(self) -> list[np.ndarray]:
-        """The rows again."""
-        return [
-            self.tokens[start : start + length] for start, length in zip(self.starts, self.lengths)
-        ]
+        """The token ids of all rows."""
+        return [self[index] for index in range(len(self.lengths))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,22 +44,22 @@ class Tokens:
     """One split as tokens.
 
     Attributes:
-      inputs: every question's input: per term, or one for all terms where the decoder is told the
-        target.
+      inputs: every question's input: per term, or one for all terms where the decoder is given the
+        prefix.
       targets: per term, every question's target (empty where the rationale is missing).
       weight: (terms, questions) float32, the corpus's row weights; 0 where the rationale is
         missing.
       report: counts to print: questions, and per term the missing rationales, the cut contexts, the
         cut targets.
-      told: per term, how many tokens each target begins with that the student is given and does not
-        learn to write.
+      prefix_tokens: per term, how many tokens each target begins with that the student is given and
+        does not learn to write; () for none.
     """
 
     inputs: list[Ragged]
     targets: list[Ragged]
     weight: np.ndarray
     report: dict
-    told: tuple[int, ...] = ()
+    prefix_tokens: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.weight.shape[1]
@@ -91,7 +95,7 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         target: encode(tokenizer, questions, target, config)
         for target in dict.fromkeys(asked.values())
     }
-    told = [
+    prefixes = [
         text.prefix_tokens(tokenizer, config.objective.prefixes[name])
         if name != asked[name]
         else []
@@ -99,12 +103,14 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
     ]
     targets, weights = [], []
     report = {"questions": len(rows), "target_length": config.lengths.target, "terms": {}}
-    for name, given in zip(names, told):
+    for name, prefix in zip(names, prefixes, strict=True):
         _, contexts_cut, limit = encoded[asked[name]]
-        texts, weight = zip(*(target_of(row, name) for row in rows))
-        weight = np.array(weight, np.float32)
+        texts, row_weights = zip(*(target_of(row, name) for row in rows), strict=True)
+        weight = np.array(row_weights, np.float32)
         written, cut = text.encode_targets(tokenizer, texts, config.lengths.target)
-        targets.append(Ragged([given + ids if w else [] for ids, w in zip(written, weight)]))
+        targets.append(
+            Ragged([prefix + ids if w else [] for ids, w in zip(written, weight, strict=True)])
+        )
         weights.append(weight)
         report["terms"][name] = {
             "targets": int(np.count_nonzero(weight)),
@@ -115,19 +121,20 @@ def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
         }
     if not any(w.any() for w in weights):
         raise UserError(
-            f"the corpus has no target for any of the terms {', '.join(names)}; choose other teachers"
+            f"the corpus has no target for any of the terms {', '.join(names)}; "
+            "choose other teachers"
         )
     return Tokens(
         [inputs for inputs, _, _ in encoded.values()],
         targets,
         np.stack(weights),
         report,
-        tuple(map(len, told)),
+        tuple(map(len, prefixes)),
     )
 
 
 def target_of(row: Row, name: str) -> tuple[str, float]:
-    """The text that a row's question has as the target of a term, and its weight; ("", 0) where it has none."""
+    """The text and the weight of a question's target of a term; ("", 0) where it has none."""
     if name == run_config.ANSWER:
         return row.question.answer, 1.0
     rationale = row.rationales.get(name)
@@ -140,17 +147,18 @@ class Batches:
     Every epoch visits each question exactly once. Where they do not fill the last batch, some
     batches have a question less, and empty room for it. The global batch does not depend on the
     number of processes or devices, but for the empty rows that fill its shape up to a multiple of
-    `multiple`.
+    `row_multiple`.
 
     Args:
       tokens: the split.
       term_weights: each term's weight in the objective.
       batch_size: questions a batch.
       seed: the run's seed.
-      shapes: the most static shapes.
+      buckets: the most static shapes.
       packed: whether a row may hold more than one input.
       accumulate: microbatches a batch; the leading axis of its arrays.
-      multiple: the rows of a microbatch are a multiple of this (the devices that share them).
+      row_multiple: the rows of a microbatch are a multiple of this (the devices that share them).
+      length_multiple: the row lengths are multiples of this.
     """
 
     def __init__(
@@ -159,100 +167,100 @@ class Batches:
         term_weights: list[float],
         batch_size: int,
         seed: int,
-        shapes: int = 4,
+        buckets: int = 4,
         packed: bool = True,
         accumulate: int = 1,
-        multiple: int = 1,
+        row_multiple: int = 1,
+        length_multiple: int = 8,
     ):
-        self.tokens, self.batch_size, self.accumulate = tokens, batch_size, accumulate
+        self.tokens = tokens
         self.term_weights = np.array(term_weights, np.float32)
-        terms = range(len(tokens.targets))
-        self.terms_of = [[t] for t in terms] if len(tokens.inputs) == len(terms) else [list(terms)]
+        self.accumulate = accumulate
+
+        # A question's units: one for each term where every term has an input of its own, else one
+        # for all terms.
+        terms = list(range(len(tokens.targets)))
+        self.terms_of = [[term] for term in terms] if len(tokens.inputs) == len(terms) else [terms]
         self.sizes = np.stack(
             [
-                _sizes(i, [tokens.targets[t] for t in of])
-                for i, of in zip(tokens.inputs, self.terms_of)
+                _sizes(inputs, [tokens.targets[term] for term in of_unit])
+                for inputs, of_unit in zip(tokens.inputs, self.terms_of, strict=True)
             ],
-            1,
+            axis=1,
         )
-        self.plan = functools.lru_cache(maxsize=2)(
-            Plan(self.sizes, batch_size, seed, shapes, packed, accumulate * multiple).__call__
+        epochs = Epochs(
+            self.sizes,
+            batch_size,
+            seed,
+            buckets,
+            packed,
+            accumulate * row_multiple,
+            length_multiple,
         )
-        self.steps_per_epoch = -(-len(tokens) // batch_size)
+        self.steps_per_epoch = epochs.steps
+        # The loop asks for one step after the other, so an epoch is planned once.
+        self.epoch = functools.lru_cache(maxsize=2)(epochs)
 
     def planned(self, step: int) -> Batch:
-        """Which questions the batch of `step` has, and where."""
-        epoch, at = divmod(step, self.steps_per_epoch)
-        return self.plan(epoch)[at]
+        """Which questions the batch of `step` has, and in which rows."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        return self.epoch(epoch)[number]
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of `step`.
+        """Makes the batch of `step`.
 
         Returns:
-          int32 unless said otherwise, for A microbatches of R rows, each of which reads E rows of
-          inputs: "inputs" and "input_segments", (A, R*E, Li), ids and which input a token belongs
-            to, from 1, with 0 for padding;
-          "targets", "target_segments" and "target_inputs", (A, R, Lt), ids, which target a token
-          belongs to, and which input that is of; "term" (A, R, Lt); "weight" (A, R, Lt) float32,
-          the corpus's weight of the target, 0 where nothing is to be learned; "scale" (T,) float32
-          (see `objective.weighted_loss`); and "tokens" (T,) int64, each term's target tokens (for
-          the reader; the step does not need it).
+          For A microbatches of R rows, int32 unless said otherwise: "inputs" and "input_segments",
+          (A, R, Li), ids and which input a token belongs to, from 1, with 0 for padding; "targets",
+          "target_segments" and "target_inputs", (A, R, Lt), ids, which target a token belongs to,
+          and which input that is of; "term" (A, R, Lt); "weight" (A, R, Lt) float32, the corpus's
+          weight of the target, 0 where nothing is to be learned; "scale" (T,) float32 (see
+          `objective.weighted_loss`); and "tokens" (T,) int64, each term's target tokens (for the
+          reader; the step does not need it).
         """
-        plan, tokens, units = self.planned(step), self.tokens, len(self.terms_of)
-        ids, segments = (
-            [np.zeros(rows * length, np.int32) for rows, length in plan.shape] for _ in range(2)
-        )
-        target_inputs, term = np.zeros_like(ids[1]), np.zeros_like(ids[1])
-        weight, counts = np.zeros(len(ids[1]), np.float32), np.zeros(len(tokens.targets), np.int64)
-        has = np.flatnonzero(plan.index >= 0)
-        index = plan.index[has]
-        for u, of in enumerate(self.terms_of):
-            unit, lengths = has * units + u + 1, self.sizes[index, u, 0]
-            to, begin = (
-                plan.row[unit - 1] * [length for _, length in plan.shape] + plan.offset[unit - 1]
-            ).T
-            at = _spread(to, lengths)
-            ids[0][at] = tokens.inputs[u].tokens[_spread(tokens.inputs[u].starts[index], lengths)]
-            segments[0][at] = np.repeat(unit, lengths)
-            for t in of:
-                ragged, told = tokens.targets[t], tokens.told[t] if tokens.told else 0
-                lengths = ragged.lengths[index]
-                at = _spread(begin, lengths)
-                ids[1][at] = ragged.tokens[_spread(ragged.starts[index], lengths)]
-                segments[1][at] = np.repeat(has * len(tokens.targets) + t + 1, lengths)
-                target_inputs[at], term[at] = np.repeat(unit, lengths), t
-                weight[at] = np.repeat(tokens.weight[t][index], lengths)
-                learned = np.maximum(lengths - told, 0)
-                weight[_spread(begin, lengths - learned)] = 0
-                counts[t], begin = learned.sum(), begin + lengths
-        scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0).astype(
-            np.float32
-        )
-        asked, written = (
-            lambda a, length=length: a.reshape(self.accumulate, -1, length)
-            for _, length in plan.shape
-        )
-        return {
-            "inputs": asked(ids[0]),
-            "input_segments": asked(segments[0]),
-            "targets": written(ids[1]),
-            "target_segments": written(segments[1]),
-            "target_inputs": written(target_inputs),
-            "term": written(term),
-            "weight": written(weight),
-            "scale": scale,
-            "tokens": counts,
+        planned, tokens = self.planned(step), self.tokens
+        terms = len(tokens.targets)
+
+        # The token ids of every unit. Where there is no question, -1, the last one is looked up,
+        # which does not matter: such units stand in no row.
+        inputs, targets = [], []
+        for question in planned.index.tolist():
+            for of_unit, unit_inputs in zip(self.terms_of, tokens.inputs, strict=True):
+                inputs.append(unit_inputs[question])
+                targets.append([tokens.targets[term][question] for term in of_unit])
+        batch = fill(inputs, targets, planned.rows, planned.shape)
+
+        # Each question has one target of each term, in order, so a target's number (from 1) says of
+        # which term and question it is.
+        written = batch["target_segments"] > 0
+        number = np.maximum(batch["target_segments"] - 1, 0)
+        term = np.where(written, number % terms, 0)
+        question = planned.index[number // terms]
+
+        # The prefix tokens, with which a target begins, are not learned.
+        prefix_tokens = np.array(tokens.prefix_tokens or [0] * terms)
+        learned = written & (_positions(batch["target_segments"]) >= prefix_tokens[term])
+        weight = np.where(learned, tokens.weight[term, question], 0)
+
+        # The loss is a mean over each term's tokens in the whole batch, not the microbatch.
+        counts = np.bincount(term[learned], minlength=terms)
+        scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0)
+
+        batch |= {"term": term.astype(np.int32), "weight": weight.astype(np.float32)}
+        batch = {
+            name: rows.reshape(self.accumulate, -1, rows.shape[1]) for name, rows in batch.items()
         }
+        return batch | {"scale": scale.astype(np.float32), "tokens": counts}
 
     def shapes(self) -> dict[Shape, int]:
         """The static shapes of the first epoch, and how many of its batches have each."""
-        found = collections.Counter(batch.shape for batch in self.plan(0))
+        found = collections.Counter(batch.shape for batch in self.epoch(0))
         return dict(found.most_common())
 
     def useful_tokens(self) -> dict[str, float]:
-        """The share of input and target positions of an epoch that hold a token, 0 to 1 (1 - padding)."""
-        used = self.sizes.sum((0, 1))
-        room = sum(count * np.prod(shape, 1) for shape, count in self.shapes().items())
+        """The share, 0 to 1, of the "input", "target" and "both" positions that hold a token."""
+        used = self.sizes.sum(axis=(0, 1))
+        room = sum(count * np.prod(shape, axis=1) for shape, count in self.shapes().items())
         return {
             "input": float(used[0] / room[0]),
             "target": float(used[1] / room[1]),
@@ -261,11 +269,17 @@ class Batches:
 
 
 def _sizes(inputs: Ragged, targets: list[Ragged]) -> np.ndarray:
-    """(questions, 2): the tokens of each question's input, and of its targets together; (0, 0) where it has none."""
-    total = sum(ragged.lengths for ragged in targets)
-    return np.stack([np.where(total > 0, inputs.lengths, 0), total], -1)
+    """Counts the tokens of every question's input, and of its targets together.
+
+    Returns:
+      (questions, 2); (0, 0) where a question has no target.
+    """
+    total = np.sum([ragged.lengths for ragged in targets], axis=0)
+    return np.stack([np.where(total > 0, inputs.lengths, 0), total], axis=-1)
 
 
-def _spread(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Every position of the spans `starts[i]` … `starts[i] + lengths[i]`, one span after the other."""
-    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+def _positions(segments: np.ndarray) -> np.ndarray:
+    """The position of each token in its segment, from 0; (rows, length) as `segments`."""
+    column = np.broadcast_to(np.arange(segments.shape[1]), segments.shape)
+    begins = np.diff(segments, axis=1, prepend=-1) != 0
+    return column - np.maximum.accumulate(np.where(begins, column, 0), axis=1)

@@ -121,6 +121,7 @@ def train(
         config.lengths.packing,
         config.accumulate,
         mesh.shape["data"] * mesh.shape["fsdp"],
+        config.lengths.multiple,
     )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
     validation_rows = corpus.nonempty_rows("validation")[: config.validation.questions or None]
@@ -239,7 +240,7 @@ def train(
         *saved.best,
         window.seconds,
         statistics.median(window.rates) if window.rates else None,
-        compiled._cache_size(),  # type: ignore[attr-defined]  (jax has no public name for it)
+        compiled._cache_size(),  # type: ignore[attr-defined]
         useful,
     )
 

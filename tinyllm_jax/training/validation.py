@@ -51,7 +51,8 @@ class Validation:
             questions,
             encoded,
             config.validation.batch_size,
-            multiple=shards,
+            row_multiple=shards,
+            length_multiple=config.lengths.multiple,
             put=lambda batch: sharding.to_global(batch, mesh, P(("data", "fsdp"))),
         )
         self.score = jax.jit(
@@ -71,9 +72,10 @@ class Validation:
                 [1.0] * len(self.terms),
                 config.validation.batch_size,
                 config.seed,
-                shapes=1,
+                buckets=1,
                 packed=config.lengths.packing,
-                multiple=shards,
+                row_multiple=shards,
+                length_multiple=config.lengths.multiple,
             )
             for step in range(batches.steps_per_epoch):
                 batch = batches(step)
