@@ -98,7 +98,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
         checkpoints.verify(tmp_path / "10")
 
 
-def test_a_step_killed_before_its_manifest_is_sealed_by_the_next_run_and_said_to_be_unchecked(
+def test_a_step_killed_before_its_manifest_is_sealed_by_the_next_run_and_loaded_with_a_warning(
     tmp_path, capsys
 ):
     save(tmp_path, [0.1])

@@ -18,7 +18,8 @@ def split_params(params: dict, lora_only: bool) -> tuple[dict, dict]:
     """The trained and the frozen parameters, each a nested dict; without LoRA all are trained."""
     if not lora_only:
         return params, {}
-    trained, frozen = {}, {}
+    trained: dict = {}
+    frozen: dict = {}
     for path, leaf in traverse_util.flatten_dict(params).items():
         part = trained if lora.is_lora("/".join(path)) else frozen
         part[path] = leaf
