@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import loop, sharding
+from tinyllm_jax.training import sharding
+from tinyllm_jax.training.window import Window
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         trainer.state, _ = empty(trainer.state, batch)
         nothing.append(time.perf_counter() - began)
         jax.block_until_ready(trainer.state)
-    window = Window(list(run_config.terms(config)), arguments.batch, _Nothing(), lambda step: 0.0)
+    window = Window(list(run_config.terms(config)), arguments.batch, _Nothing(), lambda step: 0.0)  # type: ignore[arg-type]
     note = []
     for step in range(arguments.steps):
         began = time.perf_counter()

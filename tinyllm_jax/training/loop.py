@@ -23,7 +23,7 @@ from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs as text
-from tinyllm_jax.student import model
+from tinyllm_jax.student import model, partition
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, data, initial, metrics, optimizer, sharding, workdir
 from tinyllm_jax.training import config as run_config
@@ -120,7 +120,7 @@ def train(
         config.lengths.buckets,
         config.lengths.packing,
         config.accumulate,
-        mesh.shape["data"] * mesh.shape["fsdp"],
+        math.prod(mesh.shape[axis] for axis in partition.ROWS),
         config.lengths.multiple,
     )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)

@@ -4,6 +4,7 @@ The accuracy chooses the best checkpoint; every term's loss tells what was learn
 """
 
 import functools
+import math
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.corpus.schema import Row
-from tinyllm_jax.student import decoding, model, scoring
+from tinyllm_jax.student import decoding, model, partition, scoring
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
@@ -39,7 +40,7 @@ class Validation:
 
     def __init__(self, rows: list[Row], student: Student, config, mesh: Mesh):
         questions = [row.question for row in rows]
-        shards = mesh.shape["data"] * mesh.shape["fsdp"]
+        shards = math.prod(mesh.shape[axis] for axis in partition.ROWS)
         everywhere = NamedSharding(mesh, P())
         self.count = len(questions)
 
@@ -53,7 +54,7 @@ class Validation:
             config.validation.batch_size,
             row_multiple=shards,
             length_multiple=config.lengths.multiple,
-            put=lambda batch: sharding.to_global(batch, mesh, P(("data", "fsdp"))),
+            put=lambda batch: sharding.to_global(batch, mesh, P(partition.ROWS)),
         )
         self.score = jax.jit(
             functools.partial(decoding.score, student.config), out_shardings=everywhere
