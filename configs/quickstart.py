@@ -7,7 +7,8 @@
 `launch/quickstart.sh` makes the corpus and trains four students. Arguments: `teachers` ("all",
 "none", or "a+b:0.5"), `task`, `student`.
 
-Time and result: see the README.
+Time: see the README; about half a minute each on two cores. Result over five seeds: 55 % from
+answers only, 79 % with either teacher, 94 % with both.
 
 Your own questions next: write them as JSON lines (`tinyllm_jax/tasks/custom.py` shows a row), have
 your teachers explain them (`configs/teachers.py`), build the corpus with `--task custom --source
@@ -21,12 +22,16 @@ reported number uses:
   Adafactor at 0.02. This student starts from nothing. T5 draws its embeddings from N(0, 1) and its
     other kernels far smaller. AdamW moves every weight by about the learning rate a step, and a
     thing's name occurs in some thirty steps: at a rate that the kernels bear, its embedding hardly
-    moves. Adafactor's steps are relative to each parameter's size, as T5 itself was trained.
-    AdamW: see below.
+    moves. Adafactor's steps are relative to each parameter's size, as T5 itself was trained. With
+    both teachers AdamW reached 36 % at 3e-3 and 29 % at 1e-2, where Adafactor reached 96 %:
+    tests/benchmarks/bench_demonstration.py --seeds 10 --split validation --students both --out DIR
+    -- --config.optimizer.name=adamw --config.optimizer.learning_rate=3e-3
   prefix=decoder. All targets share one encoding of the question, so what a teacher's target
-    teaches the encoder serves the answer.
+    teaches the encoder serves the answer, and a further teacher costs its decoder tokens alone.
   Each teacher's term weighs 3 (the paper chooses from 0.01 to 3). A term is a mean over tokens, and
-    one token of "It is glass." carries what is new.
+    one token of "It is glass." carries what is new. With weight 1 the student of both teachers
+    reached 86 % on the validation questions of seeds 10 and 11, with 2 it reached 97 and 91 %, with
+    3 it reached 96 % on both.
 """
 
 from tinyllm_jax.training import config as run_config
