@@ -172,10 +172,10 @@ def test_what_teachers_import_is_light():
 def test_no_framework_is_imported(tmp_path):
     code = (
         "import sys; import small_corpus as c;"
-        "from tinyllm_jax.corpus import page, store, verify;"
+        "from tinyllm_jax.corpus import store, verify;"
         "from tinyllm_jax.corpus.joining import build;"
         "from tinyllm_jax.corpus.importing import released;"
-        "from tinyllm_jax.corpus.showing import inspect, report;"
+        "from tinyllm_jax.corpus.showing import inspect, page, report;"
         "c.write(sys.argv[1]); verify.verify(sys.argv[1]); store.Corpus(sys.argv[1]).rows('train');"
         "frameworks = ('jax', 'flax', 'torch', 'tensorflow', 'transformers', 'datasets');"
         "print([module for module in frameworks if module in sys.modules])"
