@@ -9,14 +9,13 @@ The files of this folder are the format and the storage. They import no jax, tor
     store       writes a corpus directory, and opens one for reading
     verify      checks every byte of a corpus on disk
     logrow      one row of a rationale log, which teachers write and a build reads
-    page, bars  the report of a corpus as an HTML page
 
 The sub-packages use them:
 
     joining/    makes a corpus from questions, rationale logs and other corpora
     judging/    says what is wrong with a rationale, and counts it
     importing/  makes a corpus from files that others published
-    showing/    prints a corpus's report and a sample of its rows
+    showing/    shows a corpus's report and a sample of its rows, as text and as a page
 
 Training and evaluation read a corpus through `store` and know nothing of the sub-packages.
 """

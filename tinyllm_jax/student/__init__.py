@@ -10,8 +10,10 @@
     inputs.py         text to token ids: tokenizers, the prompt, truncation
     words.py          a tokenizer of whole words, for students that start from nothing
     decoding.py       greedy generation, and the likelihood of given targets
+    student.py        `Student`: parameters, tokenizer and prefixes; what all that ask it hold
+    scoring.py        how likely a student finds each choice, for validation and evaluation
+    writing.py        what a student writes: answers, and rationales as its teachers would
 
-A student is a `StudentConfig` and a nested dict of arrays, and nothing else; jit, Optax and Orbax
-see no more. The core is in model.py: `init_params`; `hidden`, which training and scoring call on
+What jit, Optax and Orbax see is a `StudentConfig` and a nested dict of arrays, and nothing else. The core is in model.py: `init_params`; `hidden`, which training and scoring call on
 packed rows; and `encode`, which generation starts from. Nothing here knows of teachers or corpora.
 """

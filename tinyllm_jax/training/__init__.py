@@ -6,10 +6,13 @@
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping
     sharding.py     the mesh, and rules from a parameter's path to its PartitionSpec
     step.py         the train step
-    validation.py   accuracy by choice likelihood, for choosing the best checkpoint
+    initial.py      what a new run starts from: tokenizer, shape, first parameters
+    validation.py   the accuracy, for choosing the best checkpoint, and every term's loss
     checkpoints.py  Orbax, with a sha256 manifest of every step
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
     metrics.py      JSON lines and TensorBoard files
+    window.py       the numbers between two log lines, fetched so that no step waits
+    stop_request.py SIGTERM and Ctrl-C, followed between two steps
     loop.py         the training loop
     restore.py      a trained student, read back from a run's workdir
 
