@@ -14,6 +14,7 @@
     scoring.py        how likely a student finds each choice, for validation and evaluation
     writing.py        what a student writes: answers, and rationales as its teachers would
 
-What jit, Optax and Orbax see is a `StudentConfig` and a nested dict of arrays, and nothing else. The core is in model.py: `init_params`; `hidden`, which training and scoring call on
-packed rows; and `encode`, which generation starts from. Nothing here knows of teachers or corpora.
+What jit, Optax and Orbax see is a `StudentConfig` and a nested dict of arrays, and nothing else.
+The core is in model.py: `init_params`; `hidden`, which training and scoring call on packed rows;
+and `encode`, which generation starts from. Nothing here knows of teachers or corpora.
 """
