@@ -28,5 +28,5 @@ done
 
 echo "== 4. All four, from their checkpoints, on the test split"
 tinyllm evaluate --split test --report "$out/report.html" \
-  --workdir "answers-only student=$out/none" --workdir "material's student=$out/material" \
-  --workdir "shape's student=$out/shape" --workdir "both teachers' student=$out/material+shape"
+  --workdir "answers-only student=$out/none" --workdir "material-only student=$out/material" \
+  --workdir "shape-only student=$out/shape" --workdir "two-teacher student=$out/material+shape"
