@@ -284,6 +284,12 @@ def test_bad_teachers(tmp_path, arguments, message):
     )
 
 
+def test_a_shard_without_questions_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="shard 1/2 gets none of the 1 questions"):
+        teach(tmp_path / "out", shard=(1, 2), limit=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_names_and_splits(tmp_path):
     with pytest.raises(UserError, match="use lower-case letters"):
         job.teach("things", SOURCE, {"My Teacher": spec()}, tmp_path / "out")

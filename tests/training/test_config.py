@@ -54,6 +54,7 @@ def test_resolve_refuses_a_teacher_that_the_corpus_does_not_have():
         ("optimizer.name", "adam", "did you mean 'adamw'"),
         ("student.dtype", "float16", "unknown student.dtype"),
         ("batch_size", 0, "must be at least 1"),
+        ("lengths.multiple", 0, "must be at least 1"),
         ("steps", -1, "give one of them above 0"),
     ],
 )

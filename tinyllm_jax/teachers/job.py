@@ -130,6 +130,10 @@ def _wanted(
             )
     index, count = shard
     wanted = [question for split in splits for question in questions[split][: limit or None]]
+    if not wanted[index::count]:
+        raise UserError(
+            f"shard {index}/{count} gets none of the {len(wanted)} questions; use fewer shards"
+        )
     return wanted[index::count]
 
 
