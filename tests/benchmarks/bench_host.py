@@ -39,13 +39,10 @@ def main() -> None:
         batch = batches(step)
         batch_times.append(time.perf_counter() - began)
         began = time.perf_counter()
-        batch.pop("tokens")
-        sharding.to_global(batch, mesh, sharding.BATCH)
+        sharding.step_batch(batch, mesh)
         transfer_times.append(time.perf_counter() - began)
     trainer = common.Trainer(student, params)
-    batch = sharding.to_global(
-        {k: v for k, v in batches(0).items() if k != "tokens"}, mesh, sharding.BATCH
-    )
+    batch, _ = sharding.step_batch(batches(0), mesh)
     dispatch, whole = [], []
     for _ in range(4):
         began = time.perf_counter()

@@ -1,5 +1,6 @@
 """How likely a student finds each choice of a question: for validation and for evaluation alike."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -39,9 +40,10 @@ class Choices:
         length_multiple: int = 8,
         put: Callable[[dict], dict] | None = None,
     ):
-        choices = [
-            inputs.encode_targets(tokenizer, question.choices, WHOLE)[0] for question in questions
-        ]
+        # One call of the tokenizer for all choices: thousands of small ones would be slow.
+        texts = [choice for question in questions for choice in question.choices]
+        ids = iter(inputs.encode_targets(tokenizer, texts, WHOLE)[0])
+        choices = [list(itertools.islice(ids, len(question.choices))) for question in questions]
         self.tokens = [np.array([len(ids) for ids in some]) for some in choices]
         self.gold = np.array([question.gold for question in questions])
         batches = pack(encoded, choices, batch_size, row_multiple, length_multiple)

@@ -23,7 +23,7 @@ from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs as text
-from tinyllm_jax.student import model, partition
+from tinyllm_jax.student import model
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, data, initial, metrics, optimizer, sharding, workdir
 from tinyllm_jax.training import config as run_config
@@ -120,7 +120,7 @@ def train(
         config.lengths.buckets,
         config.lengths.packing,
         config.accumulate,
-        math.prod(mesh.shape[axis] for axis in partition.ROWS),
+        sharding.row_shards(mesh),
         config.lengths.multiple,
     )
     config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
@@ -195,8 +195,9 @@ def train(
         contextlib.closing(saved),
         contextlib.closing(stop),
     ):
-        make_batch = functools.partial(_batch_on_devices, batches, mesh)
-        for index, (batch, counts) in _ahead(make_batch, start, config.steps):
+        for index, (batch, counts) in _ahead(
+            lambda step: sharding.step_batch(batches(step), mesh), start, config.steps
+        ):
             state, out = compiled(state, batch)
             step = index + 1  # steps done
             window.add(step, out, counts)
@@ -243,13 +244,6 @@ def train(
         compiled._cache_size(),  # type: ignore[attr-defined]
         useful,
     )
-
-
-def _batch_on_devices(batches: data.Batches, mesh, step: int) -> tuple[dict, np.ndarray]:
-    """The batch of a step on the devices, and each term's target tokens in it."""
-    batch = batches(step)
-    counts = batch.pop("tokens")
-    return sharding.to_global(batch, mesh, sharding.BATCH), counts
 
 
 def _ahead(make: Callable, start: int, stop: int, depth: int = 2) -> Iterator:

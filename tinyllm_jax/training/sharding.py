@@ -8,6 +8,7 @@ The rules cover the whole train state: the path of an optimizer's moment ends in
 path. A path that no rule matches raises, so that a new parameter cannot be replicated by accident.
 """
 
+import math
 import re
 
 import jax
@@ -107,6 +108,21 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
         return NamedSharding(mesh, found)
 
     return jax.tree_util.tree_map_with_path(leaf, state)
+
+
+def row_shards(mesh: Mesh) -> int:
+    """The number of parts into which a mesh splits the rows of a batch."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
+
+
+def step_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict, np.ndarray]:
+    """A batch of `data.Batches` as global arrays, and each term's target tokens in it.
+
+    The counts, (terms,), stay on the host: the step does not need them.
+    """
+    counts = batch["tokens"]
+    arrays = {name: array for name, array in batch.items() if name != "tokens"}
+    return to_global(arrays, mesh, BATCH), counts
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, jax.Array]:

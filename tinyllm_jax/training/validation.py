@@ -4,7 +4,6 @@ The accuracy chooses the best checkpoint; every term's loss tells what was learn
 """
 
 import functools
-import math
 
 import jax
 import numpy as np
@@ -40,7 +39,7 @@ class Validation:
 
     def __init__(self, rows: list[Row], student: Student, config, mesh: Mesh):
         questions = [row.question for row in rows]
-        shards = math.prod(mesh.shape[axis] for axis in partition.ROWS)
+        shards = sharding.row_shards(mesh)
         everywhere = NamedSharding(mesh, P())
         self.count = len(questions)
 
@@ -79,9 +78,7 @@ class Validation:
                 length_multiple=config.lengths.multiple,
             )
             for step in range(batches.steps_per_epoch):
-                batch = batches(step)
-                counts = batch.pop("tokens")
-                self.targets.append((sharding.to_global(batch, mesh, sharding.BATCH), counts))
+                self.targets.append(sharding.step_batch(batches(step), mesh))
         self.sums = jax.jit(functools.partial(_sums, student.config), out_shardings=everywhere)
 
     def accuracy(self, params: dict) -> float:
