@@ -5,8 +5,8 @@ import ml_collections
 from tinyllm_jax.config_args import parse_arg as parse_arg
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.student import words
+from tinyllm_jax.student.student import ANSWER
 
-ANSWER = "answer"
 # The prefixes of the paper's released code; any other teacher T gets "explain T".
 PREFIXES = {ANSWER: "predict", "flan-t5-xl": "explain", "llama-2-7b-chat": "rationale"}
 

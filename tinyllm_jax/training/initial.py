@@ -7,9 +7,11 @@ import jax
 import ml_collections
 import numpy as np
 
+from tinyllm_jax import tasks
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.student import config as student_config
 from tinyllm_jax.student import hf, inputs, lora, model, words
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import config as run_config
 
 
@@ -31,6 +33,18 @@ def make_tokenizer(config: ml_collections.ConfigDict, teachers: Sequence[str], r
         texts += inputs.question_text(row.question)
         texts += [rationale.text for rationale in row.rationales.values()]
     return words.make_tokenizer(texts)
+
+
+def student_of(config: ml_collections.ConfigDict, shape, params: dict, tokenizer) -> Student:
+    """The student of a resolved config, with its prefixes and its input length."""
+    return Student(
+        shape,
+        params,
+        tokenizer,
+        config.objective.prefixes.to_dict(),
+        config.lengths.input or tasks.MAX_INPUT[config.task],
+        config.objective.prefix,
+    )
 
 
 def make_student(

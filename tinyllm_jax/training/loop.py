@@ -18,13 +18,11 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tinyllm_jax import tasks
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs as text
 from tinyllm_jax.student import model
-from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, data, initial, metrics, optimizer, sharding, workdir
 from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training.step import init_state, make_step
@@ -100,14 +98,7 @@ def train(
             f"{shape.vocab_size}: config.student.tokenizer belongs to another model"
         )
     # Its parameters are shapes here; arrays come with the state below.
-    student = Student(
-        shape,
-        model.param_shapes(shape),
-        tokenizer,
-        config.objective.prefixes.to_dict(),
-        config.lengths.input or tasks.MAX_INPUT[config.task],
-        config.objective.prefix,
-    )
+    student = initial.student_of(config, shape, model.param_shapes(shape), tokenizer)
 
     ###############################################################################################
     # Batches.

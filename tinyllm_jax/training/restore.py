@@ -5,12 +5,11 @@ import pathlib
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from tinyllm_jax import tasks
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs, lora, model
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.training import checkpoints, workdir
+from tinyllm_jax.training import checkpoints, initial, workdir
 
 
 def find_step(directory: pathlib.Path, wanted: str = "best") -> int:
@@ -57,11 +56,5 @@ def restore(directory: pathlib.Path, step: int) -> Student:
     params = saved.restore(step, {"params": target})["params"]
     if shape.lora_rank:
         shape, params = lora.merge_lora(shape, params)
-    return Student(
-        shape,
-        params,
-        inputs.load_tokenizer(directory / workdir.TOKENIZER),
-        config.objective.prefixes.to_dict(),
-        config.lengths.input or tasks.MAX_INPUT[config.task],
-        config.objective.prefix,
-    )
+    tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
+    return initial.student_of(config, shape, params, tokenizer)
