@@ -9,16 +9,17 @@ without a download: `student=/path/to/t5`, or `--config.student.weights=
 --config.student.name=flan-t5-small --config.student.tokenizer=DIR`.
 """
 
-from tinyllm_jax.training import config as run_config
+from tinyllm_jax.config_args import parse_arg
+from tinyllm_jax.training.recipes import default_config, set_student
 
 
 def get_config(arg=None):
     """The run's config for an argument string like "task=arc"."""
-    arg = run_config.parse_arg(arg, task="obqa", student="small", teachers="all")
-    config = run_config.default_config()
+    arg = parse_arg(arg, task="obqa", student="small", teachers="all")
+    config = default_config()
     config.task = arg.task
-    run_config.set_student(config, arg.student)
-    config.objective.teachers = run_config.teacher_weights(arg.teachers)
+    set_student(config, arg.student)
+    config.objective.teachers = arg.teachers
     config.batch_size, config.steps = 16, 200
     config.student.dtype = "bfloat16"
     config.optimizer.learning_rate, config.optimizer.warmup_steps = 3e-4, 20

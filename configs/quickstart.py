@@ -34,21 +34,20 @@ reported number uses:
     3 it reached 96 % on both.
 """
 
-from tinyllm_jax.training import config as run_config
+from tinyllm_jax.config_args import parse_arg
+from tinyllm_jax.training.recipes import default_config, set_student
 
 RATIONALE = 3.0
 
 
 def get_config(arg=None):
     """The run's config for an argument string like "teachers=material+shape"."""
-    arg = run_config.parse_arg(arg, task="things", student="word-tiny", teachers="all")
-    config = run_config.default_config()
+    arg = parse_arg(arg, task="things", student="word-tiny", teachers="all")
+    config = default_config()
     config.task = arg.task
-    run_config.set_student(config, arg.student)
+    set_student(config, arg.student)
     config.objective.prefix = "decoder"
-    config.objective.rationale = 0.0 if arg.teachers == "none" else RATIONALE
-    if arg.teachers != "none":
-        config.objective.teachers = run_config.teacher_weights(arg.teachers, RATIONALE)
+    config.objective.teachers, config.objective.rationale = arg.teachers, RATIONALE
     config.batch_size, config.steps = 32, 500
     config.student.dropout_rate = 0.0
     config.optimizer.name, config.optimizer.learning_rate = "adafactor", 0.02

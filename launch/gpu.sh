@@ -10,6 +10,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "${CUDA:-cuda13}"
 
 tinyllm train --config "configs/debug_gpu.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/debug"
 tinyllm train --config "configs/tinyllm.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/multi-teacher"
-tinyllm train --config "configs/finetune.py:task=$task,student=$student" --corpus "$corpus" --workdir "$workdir/answers-only"
+tinyllm train --config "configs/tinyllm.py:task=$task,student=$student,teachers=none" --corpus "$corpus" --workdir "$workdir/answers-only"
 tinyllm evaluate --report "$workdir/report.html" \
   --workdir "multi-teacher student=$workdir/multi-teacher" --workdir "answers-only student=$workdir/answers-only"

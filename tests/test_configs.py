@@ -6,14 +6,19 @@ import pathlib
 import pytest
 
 from tinyllm_jax.teachers import config as teachers
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import loop
+from tinyllm_jax.training.recipes import run_of, set_student
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 ARGUMENTS = {
-    "tinyllm": ["recipe=paper", "recipe=released", "recipe=recommended,teachers=material:0.5", ""],
-    "finetune": ["recipe=released"],
+    "tinyllm": [
+        "recipe=paper",
+        "recipe=released",
+        "recipe=recommended,teachers=material:0.5",
+        "",
+        "recipe=released,teachers=none",
+    ],
     "debug_gpu": [""],
     "quickstart": ["", "teachers=none", "teachers=shape"],
 }
@@ -48,13 +53,13 @@ def test_two_steps(name, arg, things_corpus, tmp_path):
     assert f"configs/{name}.py" in module.__doc__  # its command
     config.task = "things"
     if name != "quickstart":
-        run_config.set_student(config, "byte-tiny")
+        set_student(config, "byte-tiny")
     config.steps, config.batch_size, config.checkpoint.every = 2, 8, 2
     config.accumulate = min(config.accumulate, 2)
     config.validation.questions, config.log_every = 4, 1
-    done = loop.train(config, things_corpus, tmp_path / "run")
+    done = loop.train(run_of(config), things_corpus, tmp_path / "run")
     assert done.step == done.steps == 2 and done.best_step == 2
-    wanted = {"answer"} if "none" in arg or name == "finetune" else {"answer", "material", "shape"}
+    wanted = {"answer"} if "none" in arg else {"answer", "material", "shape"}
     if "material:0.5" in arg:
         wanted = {"answer", "material"}
     elif arg == "teachers=shape":
@@ -75,9 +80,8 @@ def test_only_the_recipes_of_others_tell_the_encoder():
 
 
 def test_the_quickstart_weighs_each_teacher_alike():
-    terms = lambda arg: run_config.terms(
-        run_config.resolve(load("quickstart", arg)[1], ("careless", "material", "shape"))
-    )
+    corpus = ("careless", "material", "shape")
+    terms = lambda arg: run_of(load("quickstart", arg)[1]).resolve(corpus).objective.terms
     assert terms("teachers=none") == {"answer": 1.0}
     assert terms("teachers=material+shape") == {"answer": 1.0, "material": 3.0, "shape": 3.0}
     assert terms("") == {"answer": 1.0, "careless": 3.0, "material": 3.0, "shape": 3.0}
@@ -91,13 +95,9 @@ def test_a_lora_run_is_restored_merged(things_corpus, tmp_path):
 
     _, config = load("quickstart", "")
     config.student.lora_rank, config.student.lora_targets = 2, ("q", "wo")
-    config.steps, config.batch_size, config.checkpoint.every, config.validation.questions = (
-        2,
-        8,
-        2,
-        4,
-    )
-    loop.train(config, things_corpus, tmp_path / "run")
+    config.steps, config.batch_size = 2, 8
+    config.checkpoint.every, config.validation.questions = 2, 4
+    loop.train(run_of(config), things_corpus, tmp_path / "run")
     trained = restore.restore(tmp_path / "run", 2)
     assert trained.config.lora_rank == 0
     assert not [k for k in traverse_util.flatten_dict(trained.params, sep="/") if "lora" in k]

@@ -218,13 +218,13 @@ def _define_train(values, argv):
 
 def train(values) -> None:
     """Trains a student on a corpus, or goes on with a run that was stopped."""
-    _check_task(values.config.task)
+    from tinyllm_jax.training.recipes import run_of
+
+    run = run_of(values.config)
     _devices(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(
-        values.config, Path(values.corpus), Path(values.workdir), values.allow_changed
-    )
+    done = loop.train(run, Path(values.corpus), Path(values.workdir), values.allow_changed)
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
     if done.questions_per_second is not None:
         parts.append(f"{done.questions_per_second:,.1f} questions/s")

@@ -90,18 +90,18 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     directory = Path(path)
     at = restore.find_step(directory, step)
     student = restore.restore(directory, at)
-    config = workdir.read_config(directory)
+    run = workdir.read_run(directory)
     trained_on = workdir.read_json(directory / workdir.RUN)["corpus_directory"]
 
     kind = "multi-teacher student" if student.teachers else "answers-only student"
     about = (
-        f"{config.student.name}, {' + '.join(['answers', *student.teachers])}, "
-        f"{config.steps:,} steps of {config.batch_size}, seed {config.seed}"
+        f"{run.student.name}, {' + '.join(['answers', *student.teachers])}, "
+        f"{run.steps:,} steps of {run.batch_size}, seed {run.seed}"
     )
     return Given(
         name=name or (kind if alone else directory.name),
         student=student,
-        corpus=Corpus(corpus or trained_on, task=config.task),
+        corpus=Corpus(corpus or trained_on, task=run.task),
         step=at,
         workdir=directory,
         metrics=tuple(metrics.read(directory / "metrics.jsonl")),
@@ -115,7 +115,7 @@ def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
     from tinyllm_jax.corpus.store import Corpus
     from tinyllm_jax.student import hf, inputs
     from tinyllm_jax.student.student import ANSWER, Student
-    from tinyllm_jax.training.config import PREFIXES
+    from tinyllm_jax.training.run import PREFIXES
 
     if not task or not corpus:
         raise UserError("--student needs --task and --corpus")

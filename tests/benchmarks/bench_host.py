@@ -15,8 +15,8 @@ import common
 import jax
 import numpy as np
 
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import sharding
+from tinyllm_jax.training.run import MeshShape
 from tinyllm_jax.training.window import Window
 
 
@@ -29,10 +29,10 @@ def main() -> None:
     arguments = parser.parse_args()
     common.need()
     student, params = common.students()["small"]
-    batches, config = common.batches_of(
+    batches, run = common.batches_of(
         common.corpus_rows(arguments.task), arguments.task, arguments.batch
     )
-    mesh = sharding.make_mesh(run_config.default_config().mesh)
+    mesh = sharding.make_mesh(MeshShape())
     batch_times, transfer_times = [], []
     for step in range(arguments.steps):
         began = time.perf_counter()
@@ -62,7 +62,7 @@ def main() -> None:
         trainer.state, _ = empty(trainer.state, batch)
         nothing.append(time.perf_counter() - began)
         jax.block_until_ready(trainer.state)
-    window = Window(list(run_config.terms(config)), arguments.batch, _Nothing(), lambda step: 0.0)  # type: ignore[arg-type]
+    window = Window(list(run.objective.terms), arguments.batch, _Nothing(), lambda step: 0.0)  # type: ignore[arg-type]
     note = []
     for step in range(arguments.steps):
         began = time.perf_counter()

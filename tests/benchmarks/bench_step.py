@@ -43,7 +43,7 @@ def main() -> None:
 def one_task(task, size, student, params, arguments, device, dtype) -> None:
     """Prints the table of one task and student."""
     rows = common.whole_rows(task)
-    batches, config = common.batches_of(rows, task, arguments.batch)
+    batches, run = common.batches_of(rows, task, arguments.batch)
     decoder, _ = common.batches_of(rows, task, arguments.batch, prefix="decoder")
     unpacked, _ = common.batches_of(rows, task, arguments.batch, packed=False)
     own = {"ours": batches, "prefix=decoder": decoder, "one target a row": unpacked}
@@ -63,9 +63,9 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
     peers_ways = {}
     if size == "small" and not arguments.alone:
         ids = peers.encode(
-            config, common.tokenizer(), [rows[i] for i in batches.planned(common_step).index]
+            run, common.tokenizer(), [rows[i] for i in batches.planned(common_step).index]
         )
-        torch_student = lambda: peers.Torch(common.WEIGHTS, config, device, dtype)
+        torch_student = lambda: peers.Torch(common.WEIGHTS, run, device, dtype)
         for length in map(int, arguments.lengths.split(",")):
             peers_ways[f"(a) reference, length {length}"] = functools.partial(
                 torch_student().reference, ids, length

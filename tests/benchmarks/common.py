@@ -19,9 +19,9 @@ import numpy as np
 from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import hf, inputs, model
-from tinyllm_jax.student.config import StudentConfig, student_config
-from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import data, optimizer
+from tinyllm_jax.student.config import PRESETS, StudentConfig, student_config
+from tinyllm_jax.training import data, initial, optimizer
+from tinyllm_jax.training.run import Lengths, Objective, Optimizer, Run
 from tinyllm_jax.training.step import init_state, make_step
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -73,19 +73,17 @@ def whole_rows(task: str) -> list:
     ]
 
 
-def config_for(task: str, prefix: str = "encoder", teachers=TEACHERS, input_length: int = 0):
-    """The resolved run config of a task with the given teachers."""
-    config = run_config.default_config()
-    config.task, config.objective.prefix, config.lengths.input = task, prefix, input_length
-    return run_config.resolve(config, tuple(teachers))
+def run_for(task: str, prefix: str = "encoder", teachers=TEACHERS, input_length: int = 0):
+    """The resolved run of a task with the given teachers."""
+    run = Run(task=task, objective=Objective(prefix=prefix), lengths=Lengths(input=input_length))
+    return run.resolve(tuple(teachers))
 
 
 class Trainer:
     """Our step, compiled, with a state that it goes on with."""
 
     def __init__(self, student: StudentConfig, params: dict, seed: int = 0):
-        config = run_config.default_config()
-        tx = optimizer.make_optimizer(config.optimizer, 1000)
+        tx = optimizer.make_optimizer(Optimizer(), 1000)
         init = functools.partial(init_state, optimizer=tx, lora_only=False)
         self.state = jax.block_until_ready(jax.jit(init)(jax.tree.map(jnp.array, params)))
         self.step = jax.jit(make_step(student, tx, seed), donate_argnums=0)
@@ -98,7 +96,7 @@ class Trainer:
 
 def step_shapes(student: StudentConfig, rows: int, length: int) -> tuple:
     """The step, uncompiled, and what to lower it with: shapes of a state and of one microbatch."""
-    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
+    tx = optimizer.make_optimizer(Optimizer(), 10)
     state = jax.eval_shape(
         functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student)
     )
@@ -215,17 +213,17 @@ def model_flops(student: StudentConfig, batch: dict) -> float:
 
 
 def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
-    """Our batches over these rows, and the resolved config.
+    """Our batches over these rows, and the resolved run.
 
-    `how` goes to `config_for` and `data.Batches`.
+    `how` goes to `run_for` and `data.Batches`.
     """
-    config = config_for(
+    run = run_for(
         task, **{k: how.pop(k) for k in ("prefix", "teachers", "input_length") if k in how}
     )
-    tokens = data.tokenize(rows, tokenizer(), config)
-    return data.Batches(
-        tokens, list(run_config.terms(config).values()), batch_size, 0, **how
-    ), config
+    student = initial.student_of(run, PRESETS["flan-t5-small"], {}, tokenizer())
+    terms = run.objective.terms
+    tokens = data.tokenize(rows, student, list(terms), run.lengths.target)
+    return data.Batches(tokens, list(terms.values()), batch_size, 0, **how), run
 
 
 def steps_by_shape(batches) -> dict[int, float]:

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from tinyllm_jax.student import inputs
-from tinyllm_jax.training import config as run_config
+from tinyllm_jax.student.student import ANSWER
 
 MICROBATCH = 8
 
@@ -23,17 +23,14 @@ def pad(rows, device, length=0) -> torch.Tensor:
     return table.to(device)
 
 
-def encode(config, tokenizer, rows) -> dict[str, tuple[list, list]]:
+def encode(run, tokenizer, rows) -> dict[str, tuple[list, list]]:
     """Per term, the rows' input ids and target ids."""
     found = {}
-    for term in run_config.terms(config):
+    for term in run.objective.terms:
         asked, _ = inputs.encode_questions(
-            tokenizer, [r.question for r in rows], config.objective.prefixes[term], 1024
+            tokenizer, [r.question for r in rows], run.objective.prefixes[term], 1024
         )
-        texts = [
-            r.question.answer if term == run_config.ANSWER else r.rationales[term].text
-            for r in rows
-        ]
+        texts = [r.question.answer if term == ANSWER else r.rationales[term].text for r in rows]
         found[term] = asked, inputs.encode_targets(tokenizer, texts, 256)[0]
     return found
 
@@ -41,7 +38,7 @@ def encode(config, tokenizer, rows) -> dict[str, tuple[list, list]]:
 class Torch:
     """A T5 in transformers with fused AdamW; its steps take what `encode` gives."""
 
-    def __init__(self, directory, config, device="cpu", dtype=torch.float32):
+    def __init__(self, directory, run, device="cpu", dtype=torch.float32):
         # A T5's softmax makes denormals, which a CPU computes ten times slower.
         torch.set_flush_denormal(True)
         self.model = transformers.T5ForConditionalGeneration.from_pretrained(
@@ -51,7 +48,7 @@ class Torch:
         self.tuned = torch.optim.AdamW(
             self.model.parameters(), lr=5e-5, weight_decay=0.0, fused=True
         )
-        self.config, self.device, self.dtype = config, device, dtype
+        self.run, self.device, self.dtype = run, device, dtype
 
     def _loss(self, asked, targets, weights, length=0) -> torch.Tensor:
         asked, labels = pad(asked, self.device, length), pad(targets, self.device)
@@ -74,7 +71,7 @@ class Torch:
         count = len(next(iter(found.values()))[0])
         for start in range(0, count, MICROBATCH):
             part, loss = slice(start, start + MICROBATCH), torch.zeros((), device=self.device)
-            for term, weight in run_config.terms(self.config).items():
+            for term, weight in self.run.objective.terms.items():
                 asked, targets = found[term]
                 loss = loss + self._loss(
                     asked[part],
@@ -92,7 +89,7 @@ class Torch:
 
         Every term is in one forward pass, padded to the longest row.
         """
-        terms = run_config.terms(self.config)
+        terms = self.run.objective.terms
         asked = [ids for term in terms for ids in found[term][0]]
         targets = [ids for term in terms for ids in found[term][1]]
         weights = [w / sum(map(len, found[t][1])) for t, w in terms.items() for _ in found[t][1]]

@@ -5,9 +5,10 @@ import pytest
 
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.student.config import PRESETS
 from tinyllm_jax.student.inputs import load_tokenizer
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data
 
 
@@ -177,10 +178,12 @@ def row(i: int, **rationales: Rationale) -> Row:
     return Row(question, rationales)
 
 
-def resolved(*teachers: str):
-    config = run_config.default_config()
-    config.task = "things"
-    return run_config.resolve(config, teachers)
+def tokenize(rows: list[Row], terms: list[str], prefix_side: str = "encoder") -> data.Tokens:
+    """The rows as a student of bytes reads them, targets of at most 256 bytes."""
+    prefixes = {"answer": "predict", "a": "explain a"}
+    tokenizer = load_tokenizer("byte")
+    student = Student(PRESETS["byte-tiny"], {}, tokenizer, prefixes, 128, prefix_side)
+    return data.tokenize(rows, student, terms, 256)
 
 
 def test_tokenize_counts_missing_and_cut_targets():
@@ -191,7 +194,7 @@ def test_tokenize_counts_missing_and_cut_targets():
         row(3, a=Rationale("dropped", "a", weight=0.0)),
         row(4, a=Rationale("", "a")),
     ]
-    found = data.tokenize(rows, load_tokenizer("byte"), resolved("a"))
+    found = tokenize(rows, ["answer", "a"])
     assert found.report["terms"]["a"] | {"input_length": 0} == {
         "targets": 2,
         "missing_or_weightless": 3,
@@ -208,11 +211,8 @@ def test_tokenize_counts_missing_and_cut_targets():
 
 
 def test_tokenize_for_a_decoder_that_is_given_the_prefix():
-    config = resolved("a")
-    config.objective.prefix = "decoder"
     rows = [row(0, a=Rationale("because", "a")), row(1)]
-    tokenizer = load_tokenizer("byte")
-    found = data.tokenize(rows, tokenizer, config)
+    found = tokenize(rows, ["answer", "a"], "decoder")
     assert len(found.inputs) == 1 and found.prefix_tokens == (0, len("explain a: "))
     assert found.targets[1].lengths.tolist() == [len("explain a: because") + 1, 0]
     batch = data.Batches(found, [1.0, 2.0], 2, seed=0)(0)
@@ -220,7 +220,9 @@ def test_tokenize_for_a_decoder_that_is_given_the_prefix():
     assert count(batch["input_segments"]) == 2 and count(batch["target_segments"]) == 3
     rationale = batch["term"] == 1
     written = batch["targets"][rationale], batch["weight"][rationale]
-    assert tokenizer.decode(written[0], skip_special_tokens=True) == "explain a: because"
+    assert (
+        load_tokenizer("byte").decode(written[0], skip_special_tokens=True) == "explain a: because"
+    )
     assert written[1].tolist() == [0] * 11 + [1] * 8 and batch["tokens"].tolist() == [8, 8]
     # Both targets of question 0 are decoded from its one input.
     shared = set(batch["target_inputs"][rationale])
@@ -231,7 +233,5 @@ def test_tokenize_for_a_decoder_that_is_given_the_prefix():
 
 
 def test_tokenize_refuses_a_corpus_without_targets():
-    config = resolved("a")
-    config.objective.answer = 0.0
     with pytest.raises(UserError, match="no target for any of the terms a"):
-        data.tokenize([row(0)], load_tokenizer("byte"), config)
+        tokenize([row(0)], ["a"])

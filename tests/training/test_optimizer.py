@@ -4,14 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import optimizer
+from tinyllm_jax.training.run import Optimizer
 
 
 def settings(**fields):
-    config = run_config.default_config().optimizer
-    config.update(learning_rate=1.0, **fields)
-    return config
+    return Optimizer(learning_rate=1.0, **fields)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import functools
 import re
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -15,8 +14,8 @@ from jax.sharding import PartitionSpec as P
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import lora, model
 from tinyllm_jax.student.config import StudentConfig
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data, optimizer, sharding
+from tinyllm_jax.training.run import MeshShape, Optimizer
 from tinyllm_jax.training.step import init_state, make_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -41,15 +40,11 @@ def tokens(n=24, seed=0) -> data.Tokens:
 
 def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
     """Steps on a mesh; the losses, and the parameters at the end, on the host."""
-    config = run_config.default_config()
-    config.optimizer.name = name
-    config.optimizer.learning_rate = 1e-2
-    config.optimizer.clip_norm = clip
     # With 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size.
-    config.optimizer.eps = 1e-3
+    fields = Optimizer(name=name, learning_rate=1e-2, clip_norm=clip, eps=1e-3)
     count = int(np.prod(mesh_shape))
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]).reshape(mesh_shape), sharding.AXES)
-    tx = optimizer.make_optimizer(config.optimizer, 10)
+    tx = optimizer.make_optimizer(fields, 10)
     init = functools.partial(init_state, optimizer=tx, lora_only=student.lora_rank > 0)
     params = model.init_params(student, jax.random.key(0)) if params is None else params
     shardings = sharding.state_shardings(jax.eval_shape(init, params), mesh)
@@ -114,9 +109,8 @@ def test_the_step_compiles_once_per_shape():
 
 def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     """In the layers' loops of the compiled step, kernels move, and nothing larger than one does."""
-    config = run_config.default_config()
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4, 1), sharding.AXES)
-    tx = optimizer.make_optimizer(config.optimizer, 10)
+    tx = optimizer.make_optimizer(Optimizer(), 10)
     state = jax.eval_shape(
         functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(STUDENT)
     )
@@ -221,7 +215,7 @@ def test_every_leafs_spec():
 
 def test_moments_are_sharded_as_their_parameters():
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(1, 4, 2), sharding.AXES)
-    tx = optimizer.make_optimizer(run_config.default_config().optimizer, 10)
+    tx = optimizer.make_optimizer(Optimizer(), 10)
     state = jax.eval_shape(
         lambda: init_state(model.init_params(STUDENT, jax.random.key(0)), tx, False)
     )
@@ -251,10 +245,9 @@ def test_an_unknown_leaf_and_an_indivisible_one_are_refused():
 )
 def test_mesh_shapes_that_do_not_fit(shape, words):
     with pytest.raises(UserError, match=words):
-        config = ml_collections.ConfigDict(dict(zip(sharding.AXES, shape, strict=True)))
-        sharding.make_mesh(config)
+        sharding.make_mesh(MeshShape(*shape))
 
 
 def test_mesh_takes_what_is_left():
-    mesh = sharding.make_mesh(ml_collections.ConfigDict({"data": -1, "fsdp": 2, "tensor": 2}))
+    mesh = sharding.make_mesh(MeshShape(data=-1, fsdp=2, tensor=2))
     assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}

@@ -20,8 +20,8 @@ from transformers.models.t5 import modeling_t5
 from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import hf
-from tinyllm_jax.training import config as run_config
-from tinyllm_jax.training import data, optimizer
+from tinyllm_jax.training import data, initial, optimizer
+from tinyllm_jax.training.run import Objective, Run
 from tinyllm_jax.training.step import init_state, make_step
 
 STEPS, BATCH = 10, 4
@@ -95,18 +95,18 @@ def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path, float
     )
     rows = rows[: STEPS * BATCH]
     tokenizer = transformers.AutoTokenizer.from_pretrained(flan_t5_small)
-    config = run_config.default_config()
-    config.objective.teachers = run_config.teacher_weights("flan-t5-xl:0.5+llama-2-7b-chat:2")
-    config = run_config.resolve(config, ("flan-t5-xl", "llama-2-7b-chat"))
-    assert run_config.terms(config) == WEIGHTS
-    tokens = data.tokenize(rows, tokenizer, config)
+    run = Run(objective=Objective(teachers={"flan-t5-xl": 0.5, "llama-2-7b-chat": 2.0}))
+    run = run.resolve(("flan-t5-xl", "llama-2-7b-chat"))
+    assert run.objective.terms == WEIGHTS
+    student, params = hf.load_hf(flan_t5_small, dropout_rate=0.0)
+    asked = initial.student_of(run, student, params, tokenizer)
+    tokens = data.tokenize(rows, asked, list(WEIGHTS), run.lengths.target)
     assert tokens.report["terms"]["llama-2-7b-chat"]["targets_cut"] == 0
     batches = data.Batches(tokens, list(WEIGHTS.values()), BATCH, seed=0)
 
-    student, params = hf.load_hf(flan_t5_small, dropout_rate=0.0)
     object.__setattr__(student, "dtype", "float64")  # which a user cannot choose
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
-    tx = optimizer.make_optimizer(config.optimizer, STEPS)
+    tx = optimizer.make_optimizer(run.optimizer, STEPS)
     state = jax.jit(functools.partial(init_state, optimizer=tx, lora_only=False))(params)
     step = jax.jit(make_step(student, tx, seed=0), donate_argnums=0)
     ours, rows_by_step = [], []

@@ -1,7 +1,6 @@
 """Validation inside a run: every term's loss on held-out questions, and what cannot have one."""
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 
@@ -11,41 +10,41 @@ from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.config import StudentConfig, student_config
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import initial, sharding
+from tinyllm_jax.training.recipes import default_config, run_of, set_student
+from tinyllm_jax.training.run import Objective, Run, StudentSpec, ValidationSet
 from tinyllm_jax.training.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 STUDENT = student_config("byte-tiny")
 
 
-def resolved(teachers: tuple[str, ...], **changes) -> ml_collections.ConfigDict:
-    config = run_config.default_config()
-    config.task = "things"
-    config.validation.batch_size = 5
-    config.update(changes)
-    return run_config.resolve(config, teachers)
+def resolved(teachers: tuple[str, ...], **objective) -> Run:
+    run = Run(
+        task="things", validation=ValidationSet(batch_size=5), objective=Objective(**objective)
+    )
+    return run.resolve(teachers)
 
 
-def validation(rows: list[Row], config) -> Validation:
-    student = asked(STUDENT, inputs.load_tokenizer("byte"), config)
-    return Validation(rows, student, config, sharding.make_mesh(config.mesh))
+def validation(rows: list[Row], run: Run) -> Validation:
+    student = asked(STUDENT, inputs.load_tokenizer("byte"), run)
+    return Validation(rows, student, run, sharding.make_mesh(run.mesh))
 
 
-def asked(shape: StudentConfig, tokenizer, config) -> Student:
+def asked(shape: StudentConfig, tokenizer, run: Run) -> Student:
     """A student for validation, which brings the parameters later."""
-    return Student(shape, {}, tokenizer, config.objective.prefixes.to_dict(), 128)
+    return Student(shape, {}, tokenizer, run.objective.prefixes, 128)
 
 
-def by_hand(params: dict, rows: list[Row], config) -> dict[str, float]:
+def by_hand(params: dict, rows: list[Row], run: Run) -> dict[str, float]:
     """Each term's mean token loss, one question at a time through the whole model."""
     tokenizer = inputs.load_tokenizer("byte")
     losses = {}
-    for term in run_config.terms(config):
+    for term in run.objective.terms:
         total, count = 0.0, 0
         for row in rows:
             text = row.question.answer if term == "answer" else row.rationales[term].text
-            prefix = config.objective.prefixes[term]
+            prefix = run.objective.prefixes[term]
             (asked,), _ = inputs.encode_questions(tokenizer, [row.question], prefix, 1 << 30)
             target = np.array([[*tokenizer(text, add_special_tokens=False)["input_ids"], 1]])
             before = np.concatenate([[[0]], target[:, :-1]], axis=1)
@@ -58,11 +57,11 @@ def by_hand(params: dict, rows: list[Row], config) -> dict[str, float]:
 
 def test_losses_are_each_terms_mean_over_all_tokens(things_corpus):
     rows = Corpus(things_corpus).rows("validation")[:12]
-    config = resolved(("material", "shape"), objective=dict(rationale=3.0))
+    run = resolved(("material", "shape"), rationale=3.0)
     params = model.init_params(STUDENT, jax.random.key(0))
-    found = validation(rows, config)
+    found = validation(rows, run)
     assert (found.count, found.unknown, found.without) == (12, 0, [])
-    expected = by_hand(params, rows, config)
+    expected = by_hand(params, rows, run)
     assert list(found.losses(params)) == ["answer", "material", "shape"]
     for term, loss in found.losses(params).items():
         np.testing.assert_allclose(loss, expected[term], rtol=1e-5)
@@ -79,18 +78,17 @@ def test_a_term_without_any_held_out_rationale_has_no_loss():
     params = model.init_params(STUDENT, jax.random.key(0))
     found = validation(rows, resolved(("a", "b")))
     assert found.without == ["b"] and list(found.losses(params)) == ["answer", "a"]
-    only_b = resolved(("b",), objective=dict(answer=0.0))
+    only_b = resolved(("b",), answer=0.0)
     assert validation(rows, only_b).losses(params) == {}
 
 
 def test_questions_with_unknown_words_are_counted():
     question = lambda text: Question("q", "things", "validation", "", text, ("one", "two"), "two")
     known, other = Row(question("what is it?"), {}), Row(question("what is gopi?"), {})
-    config = resolved(())
-    config.student.name, config.student.tokenizer = "word-tiny", "words"
-    tokenizer = initial.make_tokenizer(config, (), [known])
-    student = asked(student_config("word-tiny"), tokenizer, config)
-    found = Validation([known, other], student, config, sharding.make_mesh(config.mesh))
+    run = resolved(())
+    tokenizer = initial.make_tokenizer(StudentSpec("word-tiny", tokenizer="words"), (), [known])
+    student = asked(student_config("word-tiny"), tokenizer, run)
+    found = Validation([known, other], student, run, sharding.make_mesh(run.mesh))
     assert (found.count, found.unknown) == (2, 1)
 
 
@@ -98,20 +96,16 @@ def test_all_students_of_a_corpus_share_one_vocabulary(things_corpus):
     corpus = Corpus(things_corpus)
     rows = corpus.rows("train")
     prints = []
-    for teachers in ({"material": 1.0}, {"shape": 1.0}, {}):
-        config = run_config.default_config()
-        run_config.set_student(config, "word-tiny")
-        config.objective.teachers = ml_collections.ConfigDict(teachers)
-        config = run_config.resolve(config, corpus.teachers)
-        prints.append(inputs.fingerprint(initial.make_tokenizer(config, corpus.teachers, rows)))
+    for teachers in ("material", "shape", "none"):
+        config = default_config()
+        set_student(config, "word-tiny")
+        config.objective.teachers = teachers
+        spec = run_of(config).resolve(corpus.teachers).student
+        prints.append(inputs.fingerprint(initial.make_tokenizer(spec, corpus.teachers, rows)))
     assert len(set(prints)) == 1
 
 
 def test_a_large_vocabulary_makes_a_large_student():
-    config = run_config.default_config()
-    run_config.set_student(config, "word-tiny")
-    assert [initial.make_student(config, tokens)[0].vocab_size for tokens in (600, 1024, 1025)] == [
-        1024,
-        1024,
-        1152,
-    ]
+    spec = StudentSpec("word-tiny", tokenizer="words")
+    sizes = [initial.make_student(spec, 0, tokens)[0].vocab_size for tokens in (600, 1024, 1025)]
+    assert sizes == [1024, 1024, 1152]

@@ -1,6 +1,7 @@
 """Training a student on a corpus: one weighted objective, sharded steps, exact resumption.
 
-    config.py       every field of a run with its default, and the checks on them
+    run.py          `Run`: every field of a run with its default and its limits
+    recipes.py      what config files are made of, and how one becomes a `Run`
     data.py         a corpus split as tokens; batch = f(seed, step)
     objective.py    the answer's and every teacher's term as one weighted cross-entropy
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping

@@ -9,16 +9,16 @@ import collections
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
-from tinyllm_jax import tasks
 from tinyllm_jax.batching.arrays import Shape, fill
 from tinyllm_jax.batching.epochs import Batch, Epochs
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import inputs as text
-from tinyllm_jax.training import config as run_config
+from tinyllm_jax.student import inputs
+from tinyllm_jax.student.student import ANSWER, Student
 
 
 class Ragged:
@@ -65,77 +65,63 @@ class Tokens:
         return self.weight.shape[1]
 
 
-def encode(
-    tokenizer, questions: list[tasks.Question], target: str, config
-) -> tuple[Ragged, int, int]:
-    """The questions' inputs for one target of a resolved config.
+def tokenize(rows: Sequence[Row], student: Student, terms: Sequence[str], length: int) -> Tokens:
+    """The rows of a split as tokens.
 
-    Returns:
-      The inputs, how many contexts were cut, and the input length: the config's (else the task's),
-      or more where a question with its choices alone needs more.
-    """
-    prefix = config.objective.prefixes[target]
-    limit = text.fit_length(
-        tokenizer, questions, prefix, config.lengths.input or tasks.MAX_INPUT[config.task]
-    )
-    rows, cut = text.encode_questions(tokenizer, questions, prefix, limit)
-    return Ragged(rows), int(np.count_nonzero(cut)), limit
-
-
-def tokenize(rows: list[Row], tokenizer, config) -> Tokens:
-    """The rows of a split as tokens, for the terms of a resolved config.
+    Args:
+      rows: at least one.
+      student: whose tokenizer, prefixes and input length are used.
+      terms: the targets, in the order of the objective.
+      length: the most tokens of a target.
 
     Raises:
       UserError: no row has any target.
     """
-    names = tuple(run_config.terms(config))
     questions = [row.question for row in rows]
-    asked = {name: run_config.asked_as(config.objective.prefix, name) for name in names}
-    encoded = {
-        target: encode(tokenizer, questions, target, config)
-        for target in dict.fromkeys(asked.values())
-    }
-    prefixes = [
-        text.prefix_tokens(tokenizer, config.objective.prefixes[name])
-        if name != asked[name]
-        else []
-        for name in names
-    ]
-    targets, weights = [], []
-    report = {"questions": len(rows), "target_length": config.lengths.target, "terms": {}}
-    for name, prefix in zip(names, prefixes, strict=True):
-        _, contexts_cut, limit = encoded[asked[name]]
-        texts, row_weights = zip(*(target_of(row, name) for row in rows), strict=True)
+    report: dict = {"questions": len(rows), "target_length": length, "terms": {}}
+
+    # The inputs: one for each term, or, where the decoder is given the prefix, one for all terms.
+    shared = student.prefix_side == "decoder"
+    encoded = [student.encode(questions, term) for term in (terms[:1] if shared else terms)]
+
+    # The targets. A missing rationale, or one without weight, is an empty target.
+    targets, weights, prefix_tokens = [], [], []
+    for index, term in enumerate(terms):
+        texts, row_weights = zip(*(target_of(row, term) for row in rows), strict=True)
         weight = np.array(row_weights, np.float32)
-        written, cut = text.encode_targets(tokenizer, texts, config.lengths.target)
+        prefix = student.decoder_prefix(term)
+        written, cut = inputs.encode_targets(student.tokenizer, texts, length)
         targets.append(
             Ragged([prefix + ids if w else [] for ids, w in zip(written, weight, strict=True)])
         )
         weights.append(weight)
-        report["terms"][name] = {
+        prefix_tokens.append(len(prefix))
+
+        asked = encoded[0 if shared else index]
+        report["terms"][term] = {
             "targets": int(np.count_nonzero(weight)),
             "missing_or_weightless": int(np.count_nonzero(weight == 0)),
-            "input_length": limit,
-            "contexts_cut": contexts_cut,
+            "input_length": asked.length,
+            "contexts_cut": int(np.count_nonzero(asked.cut)),
             "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
         }
-    if not any(w.any() for w in weights):
+    if not any(weight.any() for weight in weights):
         raise UserError(
-            f"the corpus has no target for any of the terms {', '.join(names)}; "
+            f"the corpus has no target for any of the terms {', '.join(terms)}; "
             "choose other teachers"
         )
     return Tokens(
-        [inputs for inputs, _, _ in encoded.values()],
+        [Ragged(asked.rows) for asked in encoded],
         targets,
         np.stack(weights),
         report,
-        tuple(map(len, prefixes)),
+        tuple(prefix_tokens),
     )
 
 
 def target_of(row: Row, name: str) -> tuple[str, float]:
     """The text and the weight of a question's target of a term; ("", 0) where it has none."""
-    if name == run_config.ANSWER:
+    if name == ANSWER:
         return row.question.answer, 1.0
     rationale = row.rationales.get(name)
     return (rationale.text, rationale.weight) if rationale and rationale.text else ("", 0.0)
@@ -223,12 +209,12 @@ class Batches:
 
         # The token ids of every unit. Where there is no question, -1, the last one is looked up,
         # which does not matter: such units stand in no row.
-        inputs, targets = [], []
+        unit_inputs, unit_targets = [], []
         for question in planned.index.tolist():
-            for of_unit, unit_inputs in zip(self.terms_of, tokens.inputs, strict=True):
-                inputs.append(unit_inputs[question])
-                targets.append([tokens.targets[term][question] for term in of_unit])
-        batch = fill(inputs, targets, planned.rows, planned.shape)
+            for of_unit, rows in zip(self.terms_of, tokens.inputs, strict=True):
+                unit_inputs.append(rows[question])
+                unit_targets.append([tokens.targets[term][question] for term in of_unit])
+        batch = fill(unit_inputs, unit_targets, planned.rows, planned.shape)
 
         # Each question has one target of each term, in order, so a target's number (from 1) says of
         # which term and question it is.

@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 import statistics
@@ -13,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 
 import jax
-import ml_collections
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -21,10 +19,10 @@ from jax.sharding import PartitionSpec as P
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import inputs as text
-from tinyllm_jax.student import model
+from tinyllm_jax.student import inputs, model
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, data, initial, metrics, optimizer, sharding, workdir
-from tinyllm_jax.training import config as run_config
+from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.step import init_state, make_step
 from tinyllm_jax.training.stop_request import StopRequest
 from tinyllm_jax.training.validation import Validation
@@ -56,7 +54,7 @@ class Summary:
 
 
 def train(
-    config: ml_collections.ConfigDict,
+    run: Run,
     corpus_dir: pathlib.Path,
     directory: pathlib.Path,
     allow_changed: bool = False,
@@ -64,7 +62,7 @@ def train(
     """Trains a student on a corpus, or goes on with a run that was stopped.
 
     Args:
-      config: see `config.default_config`.
+      run: its fields.
       corpus_dir: the corpus.
       directory: the workdir: new, or that of the run to go on with.
       allow_changed: go on although the corpus, the tokenizer, the objective or the student is
@@ -77,76 +75,62 @@ def train(
       UserError: bad input, a workdir in use or of another run, or a loss that is not finite.
     """
     ###############################################################################################
-    # The corpus, the config, the tokenizer.
+    # The corpus, the objective, the tokenizer.
     say = functools.partial(print, file=sys.stderr) if jax.process_index() == 0 else lambda *a: None
-    run_config.check(config)
-    mesh = sharding.make_mesh(config.mesh)
-    corpus = Corpus(corpus_dir, task=config.task)
-    config = run_config.resolve(config, tuple(corpus.teachers))
-    terms = run_config.terms(config)
+    mesh = sharding.make_mesh(run.mesh)
+    corpus = Corpus(corpus_dir, task=run.task)
+    run = run.resolve(corpus.teachers)
+    terms = run.objective.terms
     if jax.process_index() == 0:
         held = workdir.lock(directory)  # noqa: F841 (held until this process ends)
     train_rows = corpus.nonempty_rows("train")
-    tokenizer = initial.make_tokenizer(config, corpus.teachers, train_rows)
+    tokenizer = initial.make_tokenizer(run.student, corpus.teachers, train_rows)
 
     ###############################################################################################
     # The student: its shape, and how to fill it (done only when there is no checkpoint).
-    shape, fill = initial.make_student(config, len(tokenizer))
+    shape, fill = initial.make_student(run.student, run.seed, len(tokenizer))
     if len(tokenizer) > shape.vocab_size:
         raise UserError(
             f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary "
             f"{shape.vocab_size}: config.student.tokenizer belongs to another model"
         )
     # Its parameters are shapes here; arrays come with the state below.
-    student = initial.student_of(config, shape, model.param_shapes(shape), tokenizer)
+    student = initial.student_of(run, shape, model.param_shapes(shape), tokenizer)
 
     ###############################################################################################
     # Batches.
-    tokens = data.tokenize(train_rows, tokenizer, config)
+    tokens = data.tokenize(train_rows, student, list(terms), run.lengths.target)
     batches = data.Batches(
         tokens,
         list(terms.values()),
-        config.batch_size,
-        config.seed,
-        config.lengths.buckets,
-        config.lengths.packing,
-        config.accumulate,
+        run.batch_size,
+        run.seed,
+        run.lengths.buckets,
+        run.lengths.packing,
+        run.accumulate,
         sharding.row_shards(mesh),
-        config.lengths.multiple,
+        run.lengths.multiple,
     )
-    config.steps = config.steps or math.ceil(config.epochs * batches.steps_per_epoch)
-    validation_rows = corpus.nonempty_rows("validation")[: config.validation.questions or None]
-    validation = Validation(validation_rows, student, config, mesh)
+    steps = run.steps or math.ceil(run.epochs * batches.steps_per_epoch)
+    run = dataclasses.replace(run, steps=steps)
+    validation_rows = corpus.nonempty_rows("validation")[: run.validation.questions or None]
+    validation = Validation(validation_rows, student, run, mesh)
     useful = batches.useful_tokens()
-    _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh)
+    _describe(say, run, corpus, student, tokens, batches, validation, useful, mesh)
 
     ###############################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
-    run = {
-        "corpus": corpus.fingerprint,
-        "tokenizer": text.fingerprint(tokenizer),
-        "objective": {
-            "terms": terms,
-            "prefixes": config.objective.prefixes.to_dict(),
-            "prefix": config.objective.prefix,
-        },
-        "student": {
-            k: v
-            for k, v in dataclasses.asdict(shape).items()
-            if k not in ("dtype", "remat", "dropout_rate")
-        },
-    }
-    run = json.loads(json.dumps(run))  # as it is read back
-    for line in workdir.check_same(directory, run, allow_changed):
+    fixed = _fixed(run, corpus, student)
+    for line in workdir.check_same(directory, fixed, allow_changed):
         say(f"changed: {line}")
-    tx = optimizer.make_optimizer(config.optimizer, config.steps)
+    tx = optimizer.make_optimizer(run.optimizer, run.steps)
     init = functools.partial(init_state, optimizer=tx, lora_only=shape.lora_rank > 0)
     abstract = jax.eval_shape(init, student.params)
     shardings = sharding.state_shardings(abstract, mesh)
 
-    # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the config
+    # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the run
     # names; 3. random.
-    saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=config.checkpoint.keep)
+    saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
     start = saved.latest() or 0
     if start:
         target = jax.tree.map(
@@ -155,30 +139,30 @@ def train(
         state = saved.restore(start, {"params": target["params"], "opt_state": target["opt_state"]})
         step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
         state = {**state, "step": step_array}
-        say(f"going on from step {start:,} of {config.steps:,}")
+        say(f"going on from step {start:,} of {run.steps:,}")
     else:
         state = fill(init, shardings)
         if jax.process_index() == 0:
-            text.save_tokenizer(tokenizer, directory / workdir.TOKENIZER)
+            inputs.save_tokenizer(tokenizer, directory / workdir.TOKENIZER)
     workdir.write_run(
         directory,
-        config,
+        run,
         shape,
-        run | {"corpus_directory": str(corpus_dir.absolute()), "data": tokens.report},
+        fixed | {"corpus_directory": str(corpus_dir.absolute()), "data": tokens.report},
     )
 
     ###############################################################################################
     # The loop.
     compiled = jax.jit(
-        make_step(shape, tx, config.seed),
+        make_step(shape, tx, run.seed),
         donate_argnums=0,
         out_shardings=(shardings, NamedSharding(mesh, P())),
     )
     log = metrics.Metrics(directory, start, jax.process_index() == 0)
-    schedule = optimizer.schedule(config.optimizer, config.steps)
-    window = Window(list(terms), config.batch_size, log, schedule)
+    schedule = optimizer.schedule(run.optimizer, run.steps)
+    window = Window(list(terms), run.batch_size, log, schedule)
     stop = StopRequest()
-    progress = Progress("train", config.steps, "steps", start=start)
+    progress = Progress("train", run.steps, "steps", start=start)
     step = start
     with (
         jax.set_mesh(mesh),
@@ -187,20 +171,20 @@ def train(
         contextlib.closing(stop),
     ):
         for index, (batch, counts) in _ahead(
-            lambda step: sharding.step_batch(batches(step), mesh), start, config.steps
+            lambda step: sharding.step_batch(batches(step), mesh), start, run.steps
         ):
             state, out = compiled(state, batch)
             step = index + 1  # steps done
             window.add(step, out, counts)
-            if step % config.log_every == 0 or step == config.steps:
+            if step % run.log_every == 0 or step == run.steps:
                 window.roll()
             if jax.process_index() == 0:
                 progress.update(step, window.note)
             asked = stop.reached(step)
-            if step % config.checkpoint.every == 0 or step == config.steps or asked:
+            if step % run.checkpoint.every == 0 or step == run.steps or asked:
                 window.flush()  # a loss that is not finite raises here, before it is saved
                 best = None
-                if not asked or step == config.steps:
+                if not asked or step == run.steps:
                     accuracy = validation.accuracy(state["params"])
                     log.write(
                         step,
@@ -220,21 +204,39 @@ def train(
 
     ###############################################################################################
     # The end.
-    if start >= config.steps:
-        say(f"nothing to do: {directory} is at step {start:,} of {config.steps:,}")
-    elif step < config.steps:
-        say(f"\nstopped at step {step:,} of {config.steps:,}, saved; run the same command to go on")
+    if start >= run.steps:
+        say(f"nothing to do: {directory} is at step {start:,} of {run.steps:,}")
+    elif step < run.steps:
+        say(f"\nstopped at step {step:,} of {run.steps:,}, saved; run the same command to go on")
     elif jax.process_index() == 0:
         progress.close(window.note)
     return Summary(
         step,
-        config.steps,
+        run.steps,
         *saved.best,
         window.seconds,
         statistics.median(window.rates) if window.rates else None,
         compiled._cache_size(),  # type: ignore[attr-defined]
         useful,
     )
+
+
+def _fixed(run: Run, corpus: Corpus, student: Student) -> dict:
+    """What a run must not change under way, as JSON has it."""
+    shape = dataclasses.asdict(student.config)
+    for free in ("dtype", "remat", "dropout_rate"):
+        del shape[free]
+    objective = {
+        "terms": run.objective.terms,
+        "prefixes": run.objective.prefixes,
+        "prefix": run.objective.prefix,
+    }
+    return {
+        "corpus": corpus.fingerprint,
+        "tokenizer": inputs.fingerprint(student.tokenizer),
+        "objective": objective,
+        "student": shape,
+    }
 
 
 def _ahead(make: Callable, start: int, stop: int, depth: int = 2) -> Iterator:
@@ -250,16 +252,16 @@ def _ahead(make: Callable, start: int, stop: int, depth: int = 2) -> Iterator:
             yield i, made
 
 
-def _describe(say, config, corpus, student, tokens, batches, validation, useful, mesh) -> None:
+def _describe(say, run, corpus, student, tokens, batches, validation, useful, mesh) -> None:
     """Says what the run trains, on what, and how much of its rows is padding."""
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(student.params))
-    weights = config.student.weights or "random weights"
-    say(f"student   {config.student.name}  {size:,} parameters  {weights}  {student.config.dtype}")
+    weights = run.student.weights or "random weights"
+    say(f"student   {run.student.name}  {size:,} parameters  {weights}  {student.config.dtype}")
     say(
         f"corpus    {corpus.task}  {len(tokens):,} training questions  "
         f"teachers {', '.join(corpus.teachers) or 'none'}"
     )
-    weight_of = run_config.terms(config)
+    weight_of = run.objective.terms
     for name, count in tokens.report["terms"].items():
         say(
             f"term      {name}  weight {weight_of[name]:g}  {count['targets']:,} targets  "
@@ -271,8 +273,8 @@ def _describe(say, config, corpus, student, tokens, batches, validation, useful,
         " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
     )
     say(
-        f"batches   {config.batch_size} questions  "
-        f"{'packed' if config.lengths.packing else 'one target'} a row  shapes {shapes}  "
+        f"batches   {run.batch_size} questions  "
+        f"{'packed' if run.lengths.packing else 'one target'} a row  shapes {shapes}  "
         f"useful tokens {100 * useful['input']:.0f} % of inputs, "
         f"{100 * useful['target']:.0f} % of targets  mesh {dict(mesh.shape)}"
     )

@@ -22,7 +22,7 @@ def find_step(directory: pathlib.Path, wanted: str = "best") -> int:
     Raises:
       UserError: not a workdir, no checkpoint yet, or not such a word.
     """
-    workdir.read_config(directory)
+    workdir.read_run(directory)
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS)
     last = saved.latest()
     if last is None:
@@ -45,7 +45,7 @@ def restore(directory: pathlib.Path, step: int) -> Student:
     Raises:
       UserError: not a workdir, no such checkpoint, or a damaged one.
     """
-    config = workdir.read_config(directory)
+    run = workdir.read_run(directory)
     shape = StudentConfig(**workdir.read_json(directory / workdir.STUDENT))
     sharding = SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(
@@ -57,4 +57,4 @@ def restore(directory: pathlib.Path, step: int) -> Student:
     if shape.lora_rank:
         shape, params = lora.merge_lora(shape, params)
     tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
-    return initial.student_of(config, shape, params, tokenizer)
+    return initial.student_of(run, shape, params, tokenizer)

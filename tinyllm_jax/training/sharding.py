@@ -12,13 +12,13 @@ import math
 import re
 
 import jax
-import ml_collections
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.partition import AXES, FSDP, ROWS, TENSOR
+from tinyllm_jax.training.run import MeshShape
 
 BATCH = P(None, ROWS)  # (microbatches, rows, ...)
 
@@ -38,29 +38,29 @@ RULES = (
 )
 
 
-def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
+def make_mesh(shape: MeshShape) -> Mesh:
     """The mesh `data × fsdp × tensor` over all devices.
 
     Args:
-      config: the run's `mesh` fields; an axis of -1 takes the devices that the others leave.
+      shape: the sizes of the axes; one of -1 takes the devices that the others leave.
 
     Raises:
       UserError: the shape does not fit the devices.
     """
-    shape, devices = [config[axis] for axis in AXES], jax.device_count()
-    named = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
-    if shape.count(-1) > 1 or any(n < 1 and n != -1 for n in shape):
+    sizes, devices = [getattr(shape, axis) for axis in AXES], jax.device_count()
+    named = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+    if sizes.count(-1) > 1 or any(n < 1 and n != -1 for n in sizes):
         raise UserError(
             f"unknown mesh shape {named}: each axis is at least 1, and at most one is -1"
         )
-    rest = int(np.prod([n for n in shape if n != -1]))
-    if devices % rest or (-1 not in shape and rest != devices):
+    rest = int(np.prod([n for n in sizes if n != -1]))
+    if devices % rest or (-1 not in sizes and rest != devices):
         raise UserError(
             f"mesh {named} does not fit {devices} device(s): the product must be {devices}; "
             "set config.mesh.data=-1 to use what is left"
         )
-    shape = [devices // rest if n == -1 else n for n in shape]
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    sizes = [devices // rest if n == -1 else n for n in sizes]
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def spec(path: str, shape: tuple[int, ...]) -> P:

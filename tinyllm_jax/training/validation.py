@@ -11,12 +11,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.corpus.schema import Row
-from tinyllm_jax.student import decoding, model, partition, scoring
-from tinyllm_jax.student import inputs as text
+from tinyllm_jax.student import decoding, inputs, model, partition, scoring
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.training import config as run_config
 from tinyllm_jax.training import data, objective, sharding
+from tinyllm_jax.training.run import Run
 
 
 class Validation:
@@ -28,7 +27,7 @@ class Validation:
     Args:
       rows: questions, and the rationales that teachers wrote about them, if any.
       student: the student; its parameters are given anew at each validation.
-      config: the resolved run config.
+      run: the resolved run.
       mesh: the run's mesh.
 
     Attributes:
@@ -37,7 +36,7 @@ class Validation:
       without: the terms that no question has a target of; they have no loss.
     """
 
-    def __init__(self, rows: list[Row], student: Student, config, mesh: Mesh):
+    def __init__(self, rows: list[Row], student: Student, run: Run, mesh: Mesh):
         questions = [row.question for row in rows]
         shards = sharding.row_shards(mesh)
         everywhere = NamedSharding(mesh, P())
@@ -45,14 +44,14 @@ class Validation:
 
         # The choices of every question.
         encoded = student.encode(questions).rows
-        self.unknown = text.unknown_tokens(student.tokenizer, encoded)
+        self.unknown = inputs.unknown_tokens(student.tokenizer, encoded)
         self.choices = scoring.Choices(
             student.tokenizer,
             questions,
             encoded,
-            config.validation.batch_size,
+            run.validation.batch_size,
             row_multiple=shards,
-            length_multiple=config.lengths.multiple,
+            length_multiple=run.lengths.multiple,
             put=lambda batch: sharding.to_global(batch, mesh, P(partition.ROWS)),
         )
         self.score = jax.jit(
@@ -60,22 +59,22 @@ class Validation:
         )
 
         # The targets of every term, in batches of one shape, as in training.
-        self.terms = list(run_config.terms(config))
+        self.terms = list(run.objective.terms)
         self.without = [
             term for term in self.terms if not any(data.target_of(row, term)[1] for row in rows)
         ]
         self.targets = []
         if len(self.without) < len(self.terms):
-            tokens = data.tokenize(rows, student.tokenizer, config)
+            tokens = data.tokenize(rows, student, self.terms, run.lengths.target)
             batches = data.Batches(
                 tokens,
                 [1.0] * len(self.terms),
-                config.validation.batch_size,
-                config.seed,
+                run.validation.batch_size,
+                run.seed,
                 buckets=1,
-                packed=config.lengths.packing,
+                packed=run.lengths.packing,
                 row_multiple=shards,
-                length_multiple=config.lengths.multiple,
+                length_multiple=run.lengths.multiple,
             )
             for step in range(batches.steps_per_epoch):
                 self.targets.append(sharding.step_batch(batches(step), mesh))

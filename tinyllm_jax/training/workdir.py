@@ -1,6 +1,6 @@
 """What a run keeps on disk beside its checkpoints, and who may write there.
 
-config.json    the resolved config
+config.json    the resolved run (Run)
 run.json       what the run must not change under way: corpus, tokenizer, objective, student
 tokenizer/     the tokenizer, so that evaluation needs the workdir alone
 student.json   the student's shape (StudentConfig)
@@ -16,10 +16,10 @@ import os
 import pathlib
 
 import jax
-import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.training.run import Run
 
 CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS = (
     "config.json",
@@ -58,7 +58,7 @@ def lock(workdir: pathlib.Path):
     return file
 
 
-def check_same(workdir: pathlib.Path, run: dict, allow_changed: bool) -> list[str]:
+def check_same(workdir: pathlib.Path, fixed: dict, allow_changed: bool) -> list[str]:
     """Compares what a run must not change with what the workdir was trained with.
 
     Returns:
@@ -67,13 +67,14 @@ def check_same(workdir: pathlib.Path, run: dict, allow_changed: bool) -> list[st
     Raises:
       UserError: something differs and `allow_changed` is off.
     """
+    fixed = json.loads(json.dumps(fixed))  # as it is read back
     path = workdir / RUN
     if not path.exists():
         return []
     before = read_json(path)
     changed = [
         f"{name} was {_short(before.get(name))}, is {_short(value)}"
-        for name, value in run.items()
+        for name, value in fixed.items()
         if before.get(name) != value
     ]
     if changed and not allow_changed:
@@ -84,25 +85,28 @@ def check_same(workdir: pathlib.Path, run: dict, allow_changed: bool) -> list[st
     return changed
 
 
-def write_run(
-    workdir: pathlib.Path, config: ml_collections.ConfigDict, student: StudentConfig, run: dict
-) -> None:
-    """Writes the resolved config, the student's shape, and what the run must not change."""
+def write_run(workdir: pathlib.Path, run: Run, student: StudentConfig, fixed: dict) -> None:
+    """Writes the resolved run, the student's shape, and what the run must not change."""
     if jax.process_index() == 0:
-        write_json(workdir / CONFIG, json.loads(config.to_json_best_effort()))
+        write_json(workdir / CONFIG, run.to_json())
         write_json(workdir / STUDENT, dataclasses.asdict(student))
-        write_json(workdir / RUN, run)
+        write_json(workdir / RUN, fixed)
 
 
-def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-    """The resolved config of a workdir.
+def read_run(workdir: pathlib.Path) -> Run:
+    """The resolved run of a workdir.
 
     Raises:
-      UserError: the directory is not a workdir, or its config is damaged.
+      UserError: the directory is not a workdir, or its config is damaged or of another version.
     """
     if not (workdir / CONFIG).exists():
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
-    return ml_collections.ConfigDict(read_json(workdir / CONFIG))
+    try:
+        return Run.from_fields(read_json(workdir / CONFIG))
+    except UserError as e:
+        raise UserError(
+            f"{workdir / CONFIG}: {e}; the run is of another version of tinyllm_jax: train it again"
+        ) from None
 
 
 def read_json(path: pathlib.Path) -> dict:
