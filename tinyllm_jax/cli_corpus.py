@@ -6,7 +6,6 @@ from absl import flags
 from etils import epath
 
 from tinyllm_jax import errors, tasks
-from tinyllm_jax.corpus.schema import check_teacher
 from tinyllm_jax.errors import UserError
 
 
@@ -124,7 +123,6 @@ def _rationale_files(given: list[str]) -> dict[str, str]:
             raise UserError(
                 f"--rationales '{value}': write NAME=FILE, e.g. --rationales gpt-4o=gpt-4o.jsonl"
             )
-        check_teacher(name)
         if name in files:
             raise UserError(
                 f"--rationales names '{name}' twice: {files[name]} and {file}; leave one out, or "

@@ -81,6 +81,14 @@ def test_equal_questions_are_all_found():
     assert index.in_text(text) == [SUN, again, other_gold]
 
 
+def test_many_questions_of_one_text_are_told_apart_quickly():
+    """Comparing each row with each question would take minutes."""
+    many = [question(str(n), "Which one is it?", f"number {n}", "another") for n in range(4000)]
+    index = QuestionIndex(many)
+    for n in range(4000):
+        assert index.in_text(f"Which one is it?\n(a) number {n}\n(b) another") == [many[n]]
+
+
 def test_by_content():
     assert INDEX.of_content(
         " the SUN is responsible\nfor", ["a puppy", "Flowers wilting", "plants"]

@@ -16,6 +16,7 @@ import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from tinyllm_jax.tasks.question import Question
 
@@ -24,9 +25,9 @@ Words = tuple[str, ...]
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SEPARATOR = re.compile(r"[a-z]|\d{1,2}|i{2,3}|iv|option|choice|and|or|\W")
 _LONGEST_SEPARATOR = 8  # words and marks between two choices
-_HERE = ""  # the key of the questions whose text ends at a node of the tree; no word is empty
+_HERE = ""  # the key of what ends at a node of a tree; no word is empty
 
-# A tree of words: the child of each next word, and under `_HERE` a list of questions.
+# A tree of words: a node holds the node of each next word, and under `_HERE` what ends there.
 _Tree = dict
 
 
@@ -55,16 +56,19 @@ class QuestionIndex:
 
     def __init__(self, questions: Iterable[Question]):
         self._of_id: dict[str, list[Question]] = collections.defaultdict(list)
-        self._of_text: dict[Words, list[Question]] = collections.defaultdict(list)
+        self._of_content: dict[tuple[Words, ...], list[Question]] = collections.defaultdict(list)
+        self._texts: set[Words] = set()
+        # The tree of all texts, so that a row is not compared with each question. Where a text ends
+        # is a tree of the first choices, for many questions may have one text; where a first choice
+        # ends are the questions, each with its other choices.
         self._tree: _Tree = {}
         for question in questions:
-            text = words(question.question)
+            text, first, *others = words(question.question), *_choices(question)
             self._of_id[question.id].append(question)
-            self._of_text[text].append(question)
-            node = self._tree
-            for word in text:
-                node = node.setdefault(word, {})
-            node.setdefault(_HERE, []).append(question)
+            self._of_content[text, first, *others].append(question)
+            self._texts.add(text)
+            first_choices = _node(self._tree, text).setdefault(_HERE, {})
+            _node(first_choices, first).setdefault(_HERE, []).append((question, others))
 
     def of_id(self, id: str) -> list[Question] | str:
         """The questions of an id, one at most in each split."""
@@ -72,12 +76,12 @@ class QuestionIndex:
 
     def of_content(self, text: str, choices: Sequence[str]) -> list[Question] | str:
         """The questions with this text and these choices, in this order."""
-        same_text = self._of_text.get(words(text))
-        if not same_text:
-            return "no question has its text"
-        wanted = [words(choice) for choice in choices]
-        found = [question for question in same_text if _choices(question) == wanted]
-        return found or "a question has its text, but other choices or another order of them"
+        found = self._of_content.get((words(text), *map(words, choices)))
+        if found:
+            return found
+        if words(text) in self._texts:
+            return "a question has its text, but other choices or another order of them"
+        return "no question has its text"
 
     def in_text(self, text: str) -> list[Question] | str:
         """The questions that stand in a text, with all their choices behind them.
@@ -87,34 +91,22 @@ class QuestionIndex:
         """
         text_words = words(text)
         matches: list[_Match] = []
-        without_choices = False
+        asked = False
         for start in range(len(text_words)):
-            for end, question in self._asked_at(text_words, start):
-                choices = _choices(question)
-                choices_end = _end_of_choices(text_words, end, choices)
-                if choices_end is None:
-                    without_choices = True
-                else:
-                    own = end - start + sum(map(len, choices))
+            for end, first_choices in _walk(self._tree, text_words, start):
+                asked = True
+                for question, choices_end in _chosen(first_choices, text_words, end):
+                    own = end - start + sum(map(len, _choices(question)))
                     matches.append(_Match(start, choices_end, own, question))
-        if not matches and without_choices:
+        if not matches and asked:
             return "a question's text stands in it, but its choices do not follow in their order"
         if not matches:
             return "no question's text stands in it"
         best = max(matches, key=lambda match: match.size)
         if any(match.start < best.start or match.end > best.end for match in matches):
             return "several questions stand in it"
-        return [match.question for match in matches if match.size == best.size]
-
-    def _asked_at(self, text: Words, start: int) -> Iterator[tuple[int, Question]]:
-        """Yields each question whose text begins at `start`, behind the end of its text."""
-        node = self._tree
-        for position in range(start, len(text)):
-            if text[position] not in node:
-                return
-            node = node[text[position]]
-            for question in node.get(_HERE, ()):
-                yield position + 1, question
+        # A question is once in it, though its choices may be found there in two ways.
+        return list(dict.fromkeys(match.question for match in matches if match.size == best.size))
 
 
 def words(text: str) -> Words:
@@ -126,29 +118,48 @@ def _choices(question: Question) -> list[Words]:
     return [words(choice) for choice in question.choices]
 
 
+def _node(tree: _Tree, path: Words) -> _Tree:
+    """The node that some words lead to; it is made where there is none."""
+    for word in path:
+        tree = tree.setdefault(word, {})
+    return tree
+
+
+def _walk(tree: _Tree, text: Words, start: int) -> Iterator[tuple[int, Any]]:
+    """Yields (the position behind it, what ends there) for all that begins at `start` in a text."""
+    for position in range(start, len(text)):
+        if text[position] not in tree:
+            return
+        tree = tree[text[position]]
+        if _HERE in tree:
+            yield position + 1, tree[_HERE]
+
+
+def _chosen(first_choices: _Tree, text: Words, start: int) -> Iterator[tuple[Question, int]]:
+    """Yields each question whose choices follow behind its text, and where the last one ends."""
+    for position in range(start, len(text)):
+        if position == start or _SEPARATOR.fullmatch(text[position - 1]):
+            for end, questions in _walk(first_choices, text, position):
+                for question, others in questions:
+                    last_end = _end_of_choices(text, end, others)
+                    if last_end is not None:
+                        yield question, last_end
+
+
 def _end_of_choices(text: Words, start: int, choices: Sequence[Words]) -> int | None:
-    """The position behind the last choice, if all choices follow one another from `start` on.
+    """The position behind the last choice, if the choices follow one another from `start` on.
 
     A choice may be a letter, as labels are, so that it may seem to stand in several places: all of
     them are followed up.
     """
-    first, *others = choices
-    ends = []
-    for position in range(start, len(text)):
-        before = text[position - 1]
-        if _stands(first, text, position) and (position == start or _SEPARATOR.fullmatch(before)):
-            ends.append(position + len(first))
-    for choice in others:
+    ends = [start]
+    for choice in choices:
         next_ends: set[int] = set()
         for end in ends:
             for position in range(end, min(end + _LONGEST_SEPARATOR, len(text)) + 1):
-                if _stands(choice, text, position):
+                if text[position : position + len(choice)] == choice:
                     next_ends.add(position + len(choice))
                 if position == len(text) or not _SEPARATOR.fullmatch(text[position]):
                     break
         ends = sorted(next_ends)
     return max(ends, default=None)
-
-
-def _stands(words: Words, text: Words, position: int) -> bool:
-    return text[position : position + len(words)] == words
