@@ -46,7 +46,7 @@ def test_a_question_in_a_text(text, id):
     assert [found.id for found in INDEX.in_text(text)] == [id]
 
 
-NO_CHOICES = "a question's text stands in it, but its choices do not follow in their order"
+NONE = "no question stands in it with all its choices behind it"
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ NO_CHOICES = "a question's text stands in it, but its choices do not follow in t
     [
         (
             "Q: The moon is responsible for A: a puppy, B: flowers wilting, C: plants",
-            "no question's text stands in it",
+            NONE,
         ),
-        ("", "no question's text stands in it"),
-        ("The sun is responsible for A: flowers wilting, B: a puppy, C: plants", NO_CHOICES),
-        ("The sun is responsible for A: a puppy, B: flowers wilting", NO_CHOICES),
-        ("A: a puppy, B: flowers wilting, C: plants. The sun is responsible for", NO_CHOICES),
-        ("The sun is responsible for A: a puppy, B: wild flowers wilting, C: plants", NO_CHOICES),
-        ("What do people eat? A: hot dog, B: cat", NO_CHOICES),
+        ("", NONE),
+        ("The sun is responsible for A: flowers wilting, B: a puppy, C: plants", NONE),
+        ("The sun is responsible for A: a puppy, B: flowers wilting", NONE),
+        ("A: a puppy, B: flowers wilting, C: plants. The sun is responsible for", NONE),
+        ("The sun is responsible for A: a puppy, B: wild flowers wilting, C: plants", NONE),
+        ("What do people eat? A: hot dog, B: cat", NONE),
         (
             "Which comes first? (a) d (b) b (c) a\nThe sun is responsible for (a) rain "
             "(b) flowers wilting (c) plants",

@@ -91,17 +91,13 @@ class QuestionIndex:
         """
         text_words = words(text)
         matches: list[_Match] = []
-        asked = False
         for start in range(len(text_words)):
             for end, first_choices in _walk(self._tree, text_words, start):
-                asked = True
                 for question, choices_end in _chosen(first_choices, text_words, end):
                     own = end - start + sum(map(len, _choices(question)))
                     matches.append(_Match(start, choices_end, own, question))
-        if not matches and asked:
-            return "a question's text stands in it, but its choices do not follow in their order"
         if not matches:
-            return "no question's text stands in it"
+            return "no question stands in it with all its choices behind it"
         best = max(matches, key=lambda match: match.size)
         if any(match.start < best.start or match.end > best.end for match in matches):
             return "several questions stand in it"
