@@ -57,6 +57,12 @@ def released() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def obqa_strong() -> pathlib.Path:
+    """Rationales of three strong teachers on OBQA's training questions."""
+    return _need(SHARED / "data" / "obqa-strong", "strong teachers' files (set TINYLLM_SHARED)")
+
+
+@pytest.fixture(scope="session")
 def t5_tokenizer_dir() -> pathlib.Path:
     """The real T5 tokenizer."""
     return _need(SHARED / "t5-tokenizer", "the T5 tokenizer (set TINYLLM_SHARED)")

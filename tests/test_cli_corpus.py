@@ -169,9 +169,38 @@ def test_inspect_writes_the_page_beside_the_json(logs, tmp_path, capsys):
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
+@pytest.fixture
+def file(tmp_path):
+    """A file with a rationale on each train question, and one on no question."""
+    ids = [question.id for question in tasks.load("things", SOURCE)["train"]]
+    rows = [{"id": id, "rationale": f"It is {id}."} for id in [*ids, "stranger"]]
+    (tmp_path / "my=rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path / "my=rows.jsonl"
+
+
+def test_rationales_of_any_origin(logs, file, tmp_path, capsys):
+    names = [f"--rationales=gpt-4.1={file}", f"--rationales=llama={file}"]
+    run("corpus", "build", *THINGS, "--log", logs, *names, "--out", tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert Corpus(tmp_path / "out").teachers == ("gpt-4.1", "llama", "qwen", "shape")
+    assert "gpt-4.1 from 'my=rows.jsonl' (sha256 " in printed
+    assert "  rows that did not join: 1\n    1: no question has its id" in printed
+    assert "    row 9: no question has its id: 'stranger'" in printed
+
+
+def test_bad_rationales_are_one_line(file, tmp_path, capsys):
+    build = ["corpus", "build", *THINGS, "--out", tmp_path / "out", "--rationales"]
+    assert "write NAME=FILE, e.g. --rationales gpt-4o=" in fails(capsys, *build, "rows.jsonl")
+    assert "write NAME=FILE" in fails(capsys, *build, "gpt-4o=")
+    assert "teacher name 'GPT': use lower-case" in fails(capsys, *build, f"GPT={file}")
+    twice = fails(capsys, *build, f"gpt={file}", "--rationales", "gpt=other.json")
+    assert f"names 'gpt' twice: {file} and other.json" in twice
+    assert "cannot read absent.json" in fails(capsys, *build, "gpt=absent.json")
+
+
 def test_bad_input_is_one_line(logs, tmp_path, capsys):
     build = ["corpus", "build", *THINGS, "--out", tmp_path / "out"]
-    assert "--log or --corpus is needed" in fails(capsys, *build)
+    assert "--log, --rationales or --corpus is needed" in fails(capsys, *build)
     assert "keep-all|clean|clean+truncate" in fails(
         capsys, *build, "--log", logs, "--policy", "claen"
     )

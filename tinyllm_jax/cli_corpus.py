@@ -56,6 +56,14 @@ def define_build(values, argv):
     flags.DEFINE_multi_string(
         "corpus", [], "a finished corpus whose columns to put beside; may be given again", values
     )
+    flags.DEFINE_multi_string(
+        "rationales",
+        [],
+        "NAME=FILE, rationales of any origin and the name of their column; FILE is a JSON list, "
+        "JSON lines or Parquet, a directory of them, or a Hugging Face dataset user/name[:split]; "
+        "may be given again",
+        values,
+    )
     flags.DEFINE_enum(
         "policy",
         policy.KEEP_ALL,
@@ -70,20 +78,25 @@ def define_build(values, argv):
 
 
 def corpus_build(values) -> None:
-    """Joins logs and other corpora with their questions by content, reports, writes a corpus."""
+    """Joins logs, files of rationales and other corpora with their questions; writes a corpus."""
     from tinyllm_jax.corpus.joining.build import build
     from tinyllm_jax.corpus.showing import page
     from tinyllm_jax.corpus.showing.report import format_report
 
-    if not values.log and not values.corpus:
-        raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
+    if not (values.log or values.corpus or values.rationales):
+        raise UserError(
+            "--log, --rationales or --corpus is needed; see tinyllm corpus build --help"
+        )
+    rationales = _rationale_files(values.rationales)
     logs: list[epath.Path] = []
     for path in values.log:
         logs += _logs(epath.Path(path))
     questions = {}
     for split, part in tasks.load(values.task, values.source).items():
         questions[split] = part[: values.questions or None]
-    manifest = build(values.task, questions, logs, values.out, values.corpus, values.policy)
+    manifest = build(
+        values.task, questions, logs, values.out, values.corpus, values.policy, rationales
+    )
     print(format_report(manifest.report))
     print(f"wrote {values.out}")
     if values.report:
@@ -99,6 +112,24 @@ def _logs(path: epath.Path) -> list[epath.Path]:
     if not found or not found[0].exists():
         raise UserError(f"{path} holds no log (*.tfrecord); run tinyllm teach --out {path} first")
     return found
+
+
+def _rationale_files(given: list[str]) -> dict[str, str]:
+    """The files of --rationales by the names of their columns."""
+    files: dict[str, str] = {}
+    for value in given:
+        name, _, file = value.partition("=")
+        if not name or not file:
+            raise UserError(
+                f"--rationales '{value}': write NAME=FILE, e.g. --rationales gpt-4o=gpt-4o.jsonl"
+            )
+        if name in files:
+            raise UserError(
+                f"--rationales names '{name}' twice: {files[name]} and {file}; leave one out, or "
+                f"give them different names"
+            )
+        files[name] = file
+    return files
 
 
 def define_inspect(values, argv):

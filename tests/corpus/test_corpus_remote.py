@@ -55,6 +55,18 @@ def test_remote_logs_are_joined_with_remote_corpora(bucket, tmp_path):
     assert Corpus(bucket / "one").manifest.report["log"]["bytes of a torn last row"] == 50
 
 
+def test_a_remote_file_of_rationales_is_joined(bucket, tmp_path):
+    file = bucket / "rows.jsonl"
+    file.write_text('{"id": "train0", "rationale": "We add."}')
+    for name, given in (("one", "gs://bucket/rows.jsonl"), ("two", "gs://bucket")):
+        build("things", QUESTIONS, [], tmp_path / name, rationales={"m": given})
+        assert Corpus(tmp_path / name).rows("train")[0].rationales["m"].text == "We add."
+    with pytest.raises(UserError, match="cannot read gs://bucket/absent.jsonl"):
+        build(
+            "things", QUESTIONS, [], tmp_path / "three", rationales={"m": bucket / "absent.jsonl"}
+        )
+
+
 def test_remote_damage_and_absence_are_reported(bucket):
     with pytest.raises(UserError, match="no corpus at gs://bucket/absent: no such directory"):
         Corpus("gs://bucket/absent")

@@ -12,9 +12,9 @@ The files of this folder are the format and the storage. They import no jax, tor
 
 The sub-packages use them:
 
-    joining/    makes a corpus from questions, rationale logs and other corpora
+    joining/    makes a corpus from questions, rationale logs, files of rationales, other corpora
     judging/    says what is wrong with a rationale, and counts it
-    importing/  makes a corpus from files that others published
+    importing/  reads rationales that others wrote, in their own formats
     showing/    shows a corpus's report and a sample of its rows, as text and as a page
 
 Training and evaluation read a corpus through `store` and know nothing of the sub-packages.

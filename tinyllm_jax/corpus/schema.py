@@ -3,9 +3,23 @@
 import dataclasses
 import re
 
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
 TEACHER = re.compile(r"[a-z0-9][a-z0-9._-]*")  # a teacher's name
+
+
+def check_teacher(name: str) -> None:
+    """Checks the name of a teacher.
+
+    Raises:
+      UserError: it does not match `TEACHER`.
+    """
+    if not TEACHER.fullmatch(name):
+        raise UserError(
+            f"teacher name '{name}': use lower-case letters, digits and . _ - and begin with a "
+            f"letter or digit"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

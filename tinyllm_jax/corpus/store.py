@@ -23,7 +23,7 @@ from etils import epath
 from tinyllm_jax import errors
 from tinyllm_jax.corpus import codec, tfrecord
 from tinyllm_jax.corpus.manifest import MANIFEST, Manifest, Shard, load_manifest, manifest_bytes
-from tinyllm_jax.corpus.schema import TEACHER, Row
+from tinyllm_jax.corpus.schema import Row, check_teacher
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import problem
 
@@ -191,11 +191,7 @@ def _remove(directory: epath.Path) -> None:
 def _check_rows(task: str, teachers: Sequence[str], split: str, rows: Sequence[Row]) -> None:
     """Raises `UserError` unless `write_corpus` can write the rows of one split as they are."""
     for teacher in teachers:
-        if not TEACHER.fullmatch(teacher):
-            raise UserError(
-                f"teacher name '{teacher}': use lower-case letters, digits and . _ - and begin "
-                f"with a letter or digit"
-            )
+        check_teacher(teacher)
     seen: set[str] = set()
     for row in rows:
         question = row.question

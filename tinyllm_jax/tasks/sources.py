@@ -43,18 +43,33 @@ def hub_rows(
         raise UserError(f"no such directory: {other}")
     else:
         arguments = {"path": other or name, "name": config, "revision": None if other else revision}
-    try:
-        splits = datasets.load_dataset(**arguments)
-    except Exception as error:
-        # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions.
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(
-            f"cannot load dataset {arguments['path']}: {reason}; a local copy can be read with "
-            f"hf:DIRECTORY"
-        ) from None
+    splits = loaded(
+        f"dataset {arguments['path']}",
+        lambda: datasets.load_dataset(**arguments),
+        "a local copy can be read with hf:DIRECTORY",
+    )
     for split, rows in splits.items():
         for row in rows:
             yield split, row
+
+
+def loaded(what: str, load: Callable[[], Any], mend: str) -> Any:
+    """What `load`, a call of Hugging Face `datasets`, returns.
+
+    Args:
+      what: what it loads, for the message.
+      load: the call.
+      mend: what else the user can do, for the message.
+
+    Raises:
+      UserError: it fails, for whatever reason.
+    """
+    try:
+        return load()
+    except Exception as error:
+        # `datasets` raises its own, the hub's, the network's and pyarrow's exceptions.
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"cannot load {what}: {reason}; {mend}") from None
 
 
 def tfds_rows(name: str, data_dir: str = "") -> Iterator[tuple[str, dict]]:

@@ -34,6 +34,14 @@ IRON = Question(
             "Answer: D\nQuestion: another?\nAnswer: a",
             3,
         ),  # what follows an echo is about another question
+        ("The best answer is the one that sticks. The answer is B", 1),  # two in one line
+        ("The answer is not clear. However, the answer is D", 3),
+        ("The answer is <b>", 1),
+        ("The answer is B>", 1),
+        ("The answer is B: a metal cup", 1),
+        ("The answer is B a metal cup.", 1),
+        ("the answer is B iron nails", None),  # letter and text disagree
+        ("The answer is A, B, or D", None),
         ("The answer is 3", None),
         ("the answer is not (a)", None),
         ("The next option is d.", None),
@@ -50,6 +58,43 @@ IRON = Question(
 )
 def test_stated_answer(text, index):
     assert quality.stated_answer(text, IRON) == index
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("Steel holds iron. The answer is A", "Steel holds iron."),
+        ("Steel holds iron.The answer is A.", "Steel holds iron."),
+        (" Steel holds iron.\n The answer is (a) iron nails.\n", "Steel holds iron."),
+        ("Steel holds iron. Therefore, the correct answer is: B: a metal cup", "Steel holds iron."),
+        ("Steel holds iron. Thus the answer is iron nails.", "Steel holds iron."),
+        ("Steel holds iron. Option a is correct.", "Steel holds iron."),
+        ("So the answer is B. The answer is B", ""),  # stated twice, and nothing else
+        ("Steel holds iron The answer is A", "Steel holds iron"),
+        ("Iron\n- sticks\nThe answer is A", "Iron\n- sticks"),
+        ("(a)", ""),
+        ("", ""),
+    ],
+)
+def test_without_stated_answer(text, left):
+    assert quality.without_stated_answer(text, IRON) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Steel holds iron, so the answer is (a).",
+        "Given that, the answer is A",
+        "The answer is A because steel holds iron.",
+        "The answer is A. Steel holds iron.",
+        "The answer is A (a guess, since nothing fits).",
+        "Steel sticks. The answer is none of these.",
+        "Steel sticks. The answer is A\nQuestion: another?\nAnswer: b",
+        "Steel sticks.",
+    ],
+)
+def test_a_sentence_that_says_more_than_the_answer_stays(text):
+    assert quality.without_stated_answer(text, IRON) == text
 
 
 def test_a_choice_that_is_a_letter_is_named_by_its_text():

@@ -1,4 +1,4 @@
-"""Builds a corpus from questions, rationale logs and the columns of other corpora.
+"""Builds a corpus from questions, rationale logs, files of rationales and other corpora's columns.
 
 Everything is joined by id and content, never by row order.
 """
@@ -12,10 +12,11 @@ from tinyllm_jax.corpus.joining.choose import StatedAnswers
 from tinyllm_jax.corpus.joining.logs import Identity, LoggedRows, identity_of, read_logs
 from tinyllm_jax.corpus.joining.other_corpora import read_corpora
 from tinyllm_jax.corpus.joining.policy import apply_policy, check_policy, policy_report
+from tinyllm_jax.corpus.joining.rationale_files import read_files
 from tinyllm_jax.corpus.judging.statistics import statistics
 from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.corpus.manifest import Manifest
-from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.corpus.schema import Rationale, Row, check_teacher
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
@@ -30,40 +31,46 @@ def build(
     out: str | os.PathLike,
     corpora: Sequence[str | os.PathLike] = (),
     policy: str = "keep-all",
+    rationales: Mapping[str, str | os.PathLike] | None = None,
 ) -> Manifest:
-    """Makes a corpus of a task's questions, teachers' logs about them, and other corpora.
+    """Makes a corpus of a task's questions and of rationales: logs, files and other corpora.
 
     A row belongs to the question of its split, id and content; one of another question, or of one
     whose content has changed since, is counted and left out, and so is a failed row. `choose` says
     which of several rows about a question becomes the rationale. The policy gives every rationale
     its weight, those of other corpora too. The corpus's bytes do not depend on the order of logs,
-    of the rows in them, or of corpora.
+    of the rows in them, of corpora, or of files of rationales.
 
     Args:
       task: the task of all questions and rows.
       questions: by split, in the order that the corpus keeps.
-      logs: the log files; may be empty where there are corpora.
+      logs: the log files; may be empty where there are corpora or files of rationales.
       out: the corpus to write; absent or an empty directory.
       corpora: directories of finished corpora of the task; each teacher's name occurs in one input
         only.
       policy: one of `policy.POLICIES`.
+      rationales: by teacher a file of rationales, as `read_rationales` reads it.
 
     Returns:
       The corpus's manifest; its `report` is what `report.format_report` prints.
 
     Raises:
-      UserError: a log or corpus is unreadable, damaged or of another task, a teacher's rows were
-        made with different settings, a teacher is in two inputs, there is no rationale at all, the
-        policy is unknown, or `out` is not free.
+      UserError: a log, file or corpus is unreadable, damaged or of another task, a teacher's rows
+        were made with different settings, a teacher is in two inputs or has a bad name, there is no
+        rationale at all, no row of a file joins, the policy is unknown, or `out` is not free.
     """
     check_policy(policy)
+    rationales = rationales or {}
+    for teacher in rationales:
+        check_teacher(teacher)
     store.require_free(out)
     known = {identity_of(question): question for part in questions.values() for question in part}
     logged = read_logs(logs, task, known)
     merged = read_corpora(corpora, task, questions)
-    _check_names(logged.sources, merged.sources)
+    in_files = read_files(rationales, questions)
+    _check_names(logged.sources, in_files.sources, merged.sources)
     stated = _stated_answers(logged, known)
-    columns = merged.rationales | _chosen(logged, stated, known)
+    columns = merged.rationales | in_files.rationales | _chosen(logged, stated, known)
     if not any(columns.values()):
         inputs = ", ".join(map(str, [*logs, *corpora])) or "no log"
         raise UserError(
@@ -81,16 +88,22 @@ def build(
     if logs:
         report |= _logs_report(logged, stated, questions)
         sources.append("rationale logs")
+    if rationales:
+        report["rationales"] = in_files.summaries
+        sources.append("files of rationales")
     if corpora:
         report["corpora"] = merged.summaries
         sources.append("other corpora")
     return store.write_corpus(out, task, teachers, rows, report, " and ".join(sources))
 
 
-def _check_names(logged: Mapping[str, str], merged: Mapping[str, list[str]]) -> None:
-    """Raises `UserError` where a teacher is in two inputs; both arguments are inputs by teacher."""
-    for teacher, corpora in sorted(merged.items()):
-        inputs = [logged[teacher], *corpora] if teacher in logged else corpora
+def _check_names(
+    logged: Mapping[str, str], in_files: Mapping[str, str], merged: Mapping[str, list[str]]
+) -> None:
+    """Raises `UserError` where a teacher is in two inputs; each argument is inputs by teacher."""
+    for teacher in sorted({*logged, *in_files, *merged}):
+        inputs = [kind[teacher] for kind in (logged, in_files) if teacher in kind]
+        inputs += merged.get(teacher, [])
         if len(inputs) > 1:
             raise UserError(
                 f"teacher '{teacher}' is in {inputs[0]} and in {inputs[1]}; leave one out, or give "

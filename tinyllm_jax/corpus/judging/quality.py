@@ -30,6 +30,7 @@ looked at. Words of the context count as new, because to quote it is reasoning.
 """
 
 import collections
+import dataclasses
 import itertools
 import re
 
@@ -47,15 +48,20 @@ _ECHO = re.compile(
     re.MULTILINE,
 )
 
-# A choice's letter: "(b)", "[b]", "**b**", "option b."; but not the "a" of "a metal cup".
-_LETTER = r"(?:option |choice )?[\"'(\[*]*(?P<after>[a-z])(?:[\"')\]*]|(?=\s*(?:[.,;:\n]|$)))"
+# A choice's letter: "(b)", "[b]", "<b>", "**b**", "option b."; but not the "a" of "a metal cup",
+# nor a list of letters, "a, b, and c".
+_LETTER = (
+    r"(?:option |choice )?[\"'(\[<*]*(?P<after>[a-z])"
+    r"(?:[\"')\]>*]|(?=\s*(?:[.,;:\n]|$))(?!\s*,\s*[a-z]\s*,))"
+)
 _BEST = r"(?:correct|right|best|appropriate)"
 # An announcement, and behind it the answer: "the answer is (b)", "Answer: a metal cup", "the
-# correct option must be b", "the best choice is clearly iron nails".
+# correct option must be b", "the best choice is clearly iron nails". The answer's text is only
+# looked at, for another announcement may stand in it: "the best answer is that … The answer is B".
 _ANSWER_AFTER = (
     rf"\b(?:answer|{_BEST} (?:option|choice))(?: choice| option)? "
     rf"?(?:is|must be|should be|would be|:)"
-    rf"(?: clearly| definitely| therefore)?[:\s]*(?:{_LETTER}|(?P<text>[^\n]+))"
+    rf"(?: clearly| definitely| therefore)?[:\s]*(?:{_LETTER}|(?=(?P<text>[^\n]+)))"
 )
 # The answer's letter, and behind it that it is the answer: "option d is correct", "(b) is the
 # answer", "(b), which is the best".
@@ -65,6 +71,12 @@ _ANSWER_BEFORE = (
 )
 _STATED = re.compile(f"{_ANSWER_AFTER}|{_ANSWER_BEFORE}", re.IGNORECASE)
 _ANNOUNCES = ("answer", "correct", "right", "best", "appropriate")  # one of them is in every match
+
+# What leads to an announcement: "Therefore, the correct", "So the".
+_LEADS_TO_ANSWER = re.compile(
+    rf"(?:\b(?:hence|so|then|therefore|thus|the|{_BEST})\b[\s,:]*)*$", re.IGNORECASE
+)
+_ENDED = re.compile(r"[.!?…:][\"'”’)\]*]*\s*$|\n\s*$")  # a sentence or line ended just before
 
 # The words that may stand in front of the answer in a rationale that begins with it: "So, the
 # correct option is (a)".
@@ -115,21 +127,67 @@ def stated_answer(text: str, question: Question) -> int | None:
     Returns:
       The index, or None where no choice is stated, or none that is clear.
     """
-    if len(text) <= max(map(len, question.choices)) + 8:
-        bare = _bare_choice(text, question)
-        if bare is not None:
-            return bare
+    bare = _bare_choice(text, question)
+    if bare is not None:
+        return bare
+    statement = _last_statement(text, question)
+    return None if statement is None else statement.index
+
+
+def without_stated_answer(text: str, question: Question) -> str:
+    """A rationale without the sentence at its end that does nothing but state the answer.
+
+    "Steel holds iron. Therefore, the answer is (a) iron nails." becomes "Steel holds iron.". A
+    sentence that also says something else stays whole: "Steel holds iron, so the answer is (a).".
+    A text that is nothing but a letter or a choice becomes empty.
+    """
+    text = text.strip()
+    if _bare_choice(text, question) is not None:
+        return ""
+    statement = _last_statement(text, question)
+    while statement is not None and _is_all(text[statement.end :], statement.index, question):
+        before = _LEADS_TO_ANSWER.sub("", text[: statement.start])
+        own_sentence = text[len(before)].isupper() or not before.strip() or _ENDED.search(before)
+        if not own_sentence:
+            break
+        text = before.strip()
+        statement = _last_statement(text, question)
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class _Statement:
+    """Where a text announces an answer, where the announcement ends, and the choice's index."""
+
+    start: int
+    end: int
+    index: int
+
+
+def _last_statement(text: str, question: Question) -> _Statement | None:
+    """The last place before any echo at which a choice is announced as the answer."""
     if not _announces(text):
         return None
     found = None
     for match in _STATED.finditer(text[: echo_start(text)]):
         letter = match["after"] or match["before"]
         named = _named_choice(letter or match["text"], question)
-        if named is None and letter and ord(letter.lower()) - ord("a") < len(question.choices):
-            named = ord(letter.lower()) - ord("a")
+        if named is None:
+            named = _lettered_choice(letter or match["text"], question)
         if named is not None:
-            found = named
+            found = _Statement(match.start(), match.end(), named)
     return found
+
+
+def _is_all(rest: str, index: int, question: Question) -> bool:
+    """Whether nothing stands behind an announcement but the choice of that index, or not even it.
+
+    The choice may have its letter before it.
+    """
+    choice = _plain(question.choices[index])
+    letter = question.letter(index)
+    plain = _plain(rest)
+    return plain in ("", choice) or (plain[:1] == letter and _plain(plain[1:]) == choice)
 
 
 def _announces(text: str) -> bool:
@@ -140,6 +198,8 @@ def _announces(text: str) -> bool:
 
 def _bare_choice(text: str, question: Question) -> int | None:
     """The index of the choice whose text or letter is the whole text."""
+    if len(text) > max(map(len, question.choices)) + 8:
+        return None
     plain = _plain(text)
     texts = list(map(_plain, question.choices))
     if plain in texts:
@@ -159,9 +219,19 @@ def _named_choice(text: str, question: Question) -> int | None:
     return max(fits)[1] if fits else None
 
 
+def _lettered_choice(text: str, question: Question) -> int | None:
+    """The index of the choice whose letter is the text, or stands there before its own text."""
+    index = ord(text[0].lower()) - ord("a")
+    if not 0 <= index < len(question.choices):
+        return None
+    rest = text[1:]
+    named = not rest or (rest[0] == " " and _named_choice(rest, question) == index)
+    return index if named else None
+
+
 def _plain(text: str) -> str:
     """The text as choices are compared: in one case, without the punctuation around it."""
-    return normalize(text).strip(" .,:;\"'*()")
+    return normalize(text).strip(" .,:;\"'*()<>")
 
 
 def normalize(text: str) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import textwrap
+import unicodedata
 
 from tinyllm_jax.corpus.judging.statistics import statistics
 from tinyllm_jax.corpus.schema import Row
@@ -54,13 +55,13 @@ def inspect(directory: str | os.PathLike, as_json: bool = False, sample: int = 2
 def _show(row: Row) -> str:
     """One question, its choices and its rationales, as text."""
     question = row.question
-    lines = [f"── {question.split} {question.id} " + "─" * 40]
+    lines = [f"── {question.split} {_printable(question.id)} " + "─" * 40]
     if question.context:
         lines.append(_wrap(question.context))
     lines.append(_wrap(question.question))
     for index, choice in enumerate(question.choices):
         gold = "  ← gold" if choice == question.answer else ""
-        lines.append(f"  ({chr(ord('a') + index)}) {choice}{gold}")
+        lines.append(f"  ({chr(ord('a') + index)}) {_printable(choice)}{gold}")
     for teacher, rationale in row.rationales.items():
         flags = f"  [{', '.join(rationale.flags)}]" if rationale.flags else ""
         lines += [
@@ -70,9 +71,18 @@ def _show(row: Row) -> str:
     return "\n".join(lines)
 
 
+def _printable(text: str) -> str:
+    r"""The text with tabs as spaces, and other control and format characters as escapes: "\x1b"."""
+    shown = []
+    for character in text.expandtabs():
+        control = unicodedata.category(character).startswith("C")
+        shown.append(ascii(character)[1:-1] if control else character)
+    return "".join(shown)
+
+
 def _wrap(text: str, indent: str = "") -> str:
     """The text in lines of at most `WIDTH` columns, each behind `indent`."""
     lines = []
-    for line in text.splitlines():
+    for line in map(_printable, text.splitlines()):
         lines += textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)
     return "\n".join(lines)

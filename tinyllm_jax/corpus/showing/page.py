@@ -11,6 +11,7 @@ from tinyllm_jax.corpus.showing.report import (
     MEANING,
     accuracy,
     corpus_line,
+    file_lines,
     own_accuracy,
     percent,
     verdict,
@@ -122,8 +123,10 @@ def _short(text: str) -> str:
 def _notes(corpus: Corpus, report: Mapping) -> list[str]:
     """What was counted and repaired on the way, other corpora, problems, and the fingerprint."""
     counts = [*report.get("log", {}).items(), *report.get("repairs", {}).items()]
+    files = [line for summary in report.get("rationales", []) for line in file_lines(summary)]
     return [
         *(f"{name} {count:,}" for name, count in counts if count),
+        *files,
         *map(corpus_line, report.get("corpora", [])),
         *report.get("problems", [])[:20],
         f"fingerprint {corpus.fingerprint}",

@@ -37,6 +37,8 @@ def format_report(report: Mapping) -> str:
     for name, counted in (("repaired", "repairs"), ("log", "log")):
         if counted in report:
             lines.append(f"{name}: {_join(report[counted])}")
+    for summary in report.get("rationales", []):
+        lines += file_lines(summary)
     lines += [corpus_line(summary) for summary in report.get("corpora", [])]
     for teacher, totals in report.get("generations", {}).items():
         lines.append(f"{teacher} wrote: {_join(totals)}")
@@ -150,6 +152,22 @@ def corpus_line(summary: Mapping) -> str:
         f"corpus {summary['fingerprint'][:12]} ({summary['source']}) with {wrote}: "
         f"{_join({name: summary[name] for name in names})}"
     )
+
+
+def file_lines(summary: Mapping) -> list[str]:
+    """What a file of rationales holds, which answers they state, and which rows did not join."""
+    counts = {"rows": summary["rows"], "joined": summary["joined"]}
+    lines = [
+        f"{summary['teacher']} from {summary['file']!r} (sha256 {summary['sha256'][:12]}): "
+        f"{_join(counts)}; the stated answer beside gold: {_join(summary['stated answers'])}"
+    ]
+    count = sum(summary["left out"].values())
+    if count:
+        lines.append(f"  rows that did not join: {count:,}")
+        lines += [f"    {number:,}: {why}" for why, number in summary["left out"].items()]
+        lines.append("  the first of them:")
+        lines += [f"    {line}" for line in summary["first left out"]]
+    return lines
 
 
 def _unforced(report: Mapping) -> list[str]:
