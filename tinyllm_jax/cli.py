@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import cli_corpus, cli_flags, cli_students, errors, tasks
+from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, tasks
 from tinyllm_jax.errors import UserError
 
 Path = pathlib.Path
@@ -75,43 +75,6 @@ def _overview() -> str:
 def _check_task(task: str) -> None:
     if task not in tasks.TASKS:
         raise errors.unknown("task", task, tasks.TASKS)
-
-
-def _devices(distributed: bool = False) -> None:
-    """Imports jax quietly, with compiled programs kept between runs.
-
-    Args:
-      distributed: join the processes of one run.
-
-    Raises:
-      UserError: the processes are not found.
-    """
-    import logging
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "tinyllm_jax" / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    # transformers warns that torch is absent; nothing here needs it.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    import jax
-    from absl import logging as absl_logging
-
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.ERROR)
-    if not distributed:
-        return
-    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    address, count, index = (os.environ.get(name) for name in names)
-    try:
-        if address and count and index:
-            jax.distributed.initialize(address, int(count), int(index))
-        else:
-            # jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
-            jax.distributed.initialize()
-    except (ValueError, RuntimeError) as e:
-        raise UserError(
-            f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}"
-        ) from e
 
 
 # --------------------------------------------------------------------------------------------------
@@ -221,7 +184,7 @@ def train(values) -> None:
     from tinyllm_jax.training.recipes import run_of
 
     run = run_of(values.config)
-    _devices(values.distributed)
+    cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
     done = loop.train(run, Path(values.corpus), Path(values.workdir), values.allow_changed)
@@ -255,7 +218,7 @@ def _define_evaluate(values, argv):
 
 def evaluate(values) -> None:
     """Scores students by choice likelihood and by the answers that they write, from checkpoints."""
-    _devices()
+    cli_devices.prepare()
     from tinyllm_jax.evaluation import page, report, results, score
 
     students = cli_students.given(values)
@@ -317,7 +280,7 @@ def _define_predict(values, argv):
 
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
-    _devices()
+    cli_devices.prepare()
     from tinyllm_jax.evaluation import results
     from tinyllm_jax.student.writing import write
 
@@ -335,6 +298,7 @@ def predict(values) -> None:
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
+    "corpus select": (cli_corpus.corpus_select, cli_corpus.define_select),
     "corpus inspect": (cli_corpus.corpus_inspect, cli_corpus.define_inspect),
     "corpus verify": (cli_corpus.corpus_verify, cli_corpus.define_verify),
     "teach": (teach, _define_teach),

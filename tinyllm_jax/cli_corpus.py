@@ -1,11 +1,12 @@
-"""The `tinyllm corpus` commands: import, build, inspect, verify."""
+"""The `tinyllm corpus` commands: import, build, select, inspect, verify."""
 
+import pathlib
 import sys
 
 from absl import flags
 from etils import epath
 
-from tinyllm_jax import errors, tasks
+from tinyllm_jax import cli_devices, cli_flags, errors, tasks
 from tinyllm_jax.errors import UserError
 
 
@@ -152,6 +153,56 @@ def corpus_inspect(values) -> None:
     if values.report:
         page.write_page(values.corpus, values.report)
         print(f"wrote {values.report}", file=sys.stderr if values.json else sys.stdout)
+
+
+def define_select(values, argv):
+    """The flags of `corpus_select`."""
+    flags.DEFINE_string("corpus", "", "the corpus; it stays as it is", values)
+    flags.DEFINE_string(
+        "policy", "", "helpful, selected, soft or router (by readers), or votes", values
+    )
+    cli_flags.define_config(
+        values,
+        argv,
+        "how the readers are trained: the config file of a student and its overrides; "
+        "they learn answers alone, whatever it says of teachers",
+    )
+    flags.DEFINE_string(
+        "workdir", "", "where the readers are kept; the same one goes on where it stopped", values
+    )
+    flags.DEFINE_float(
+        "threshold", -0.5, "of helpful, in nats: what is below it is dropped", flag_values=values
+    )
+    flags.DEFINE_string("out", "", "the corpus to write", values)
+    return "corpus", "policy", "out"
+
+
+def corpus_select(values) -> None:
+    """Weighs a corpus's rationales by a policy, and writes the corpus with these weights."""
+    cli_devices.prepare()
+    from tinyllm_jax.corpus.store import Corpus
+    from tinyllm_jax.selection.select import select
+    from tinyllm_jax.training.recipes import run_of
+
+    manifest = select(
+        Corpus(values.corpus),
+        values.policy,
+        values.out,
+        run_of(values.config) if values.config else None,
+        pathlib.Path(values.workdir) if values.workdir else None,
+        values.threshold,
+    )
+    made_from = manifest.report["selection"]
+    for teacher, kept in made_from["kept"].items():
+        said = f"{teacher}: {kept['after']:,} of {kept['before']:,} rationales keep a weight"
+        judged = made_from.get("teachers", {}).get(teacher)
+        if judged:
+            said += (
+                f", {judged['mean_utility']:+.2f} nats on the mean, "
+                f"{100 * judged['helpful']:.0f} % helpful"
+            )
+        print(said)
+    print(f"wrote {values.out}")
 
 
 def define_verify(values, argv):

@@ -1,0 +1,43 @@
+"""How a command that computes with jax begins."""
+
+import os
+from pathlib import Path
+
+from tinyllm_jax.errors import UserError
+
+
+def prepare(distributed: bool = False) -> None:
+    """Imports jax quietly, with compiled programs kept between runs.
+
+    Args:
+      distributed: join the processes of one run.
+
+    Raises:
+      UserError: the processes are not found.
+    """
+    import logging
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "tinyllm_jax" / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    # transformers warns that torch is absent; nothing here needs it.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import jax
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    if not distributed:
+        return
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    address, count, index = (os.environ.get(name) for name in names)
+    try:
+        if address and count and index:
+            jax.distributed.initialize(address, int(count), int(index))
+        else:
+            # jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as e:
+        raise UserError(
+            f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}"
+        ) from e

@@ -1,0 +1,171 @@
+"""How much a rationale helps: what a reader of it knows better than a reader of the question alone.
+
+    u(q, t) = log p(gold | q, rationale of t with the answer masked) - log p(gold | q)
+
+with p normalised over the choices. The reader is a student that learned to answer with one
+teacher's rationale, or none, as context. It is cross-fitted: the questions are dealt into folds by
+what they ask about, and a reader judges only the fold that it was not trained on. So it cannot know
+the answer, and has to read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.evaluation import score
+from tinyllm_jax.student.student import Student
+from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.training import loop, restore
+from tinyllm_jax.training.run import Run
+
+FOLDS = 2
+HELD_OUT = 10  # every so many-th subject of a fold's training questions chooses its checkpoint
+MASK = "…"  # what stands where the rationale names the answer
+
+
+def utilities(corpus: Corpus, run: Run, directory: pathlib.Path) -> np.ndarray:
+    """Trains a reader for each fold and judges every training rationale by the other fold's.
+
+    A rationale that a teacher wrote more than once about the same subject is judged once, by the
+    mean over its questions.
+
+    Args:
+      corpus: the corpus; its training rationales of weight above 0 are judged.
+      run: how the readers are trained; its objective is replaced by answers alone.
+      directory: where the readers are kept; what is finished there is not done again.
+
+    Returns:
+      (Q, T) nats in the order of the corpus's training rows and teachers; NaN where there is no
+      rationale.
+
+    Raises:
+      UserError: as `loop.train`, or the directory holds readers of another corpus.
+    """
+    rows = corpus.nonempty_rows("train")
+    objective = dataclasses.replace(run.objective, answer=1.0, teachers={})
+    run = dataclasses.replace(run, objective=objective)
+    folds = np.array([part(row.question, FOLDS, "fold") for row in rows])
+
+    # The gold choice's log-probability of every question, by what the reader saw: a teacher's
+    # column, or the last column for nothing.
+    known = np.full((len(rows), len(corpus.teachers) + 1), np.nan)
+    for fold in range(FOLDS):
+        print(f"reader {fold + 1} of {FOLDS}", file=sys.stderr)
+        others = [row for row, own in zip(rows, folds, strict=True) if own != fold]
+        _train(others, corpus, run, directory / f"reader-{fold}")
+        judged = np.flatnonzero(folds == fold)
+        asked, cells = [], []
+        for index in judged:
+            for column, question in enumerate(_readings(rows[index], corpus.teachers)):
+                if question:
+                    asked.append(question)
+                    cells.append((index, column))
+        if asked:
+            known[tuple(np.array(cells).T)] = _log_gold(
+                reader(directory, fold), asked, run.validation.batch_size
+            )
+
+    utility = known[:, :-1] - known[:, -1:]
+    return _averaged(utility, rows, corpus.teachers)
+
+
+def part(question: Question, parts: int, salt: str) -> int:
+    """The part, from 0, of a question's subject: questions of equal text share one."""
+    digest = hashlib.sha256(json.dumps([salt, question.question]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % parts
+
+
+def masked(text: str, question: Question) -> str:
+    """A rationale in which the gold answer's text and its letter are replaced by `MASK`."""
+    letter = question.letter(question.gold)
+    answer = rf"(?<!\w){re.escape(question.answer)}(?!\w)"
+    named = rf"\(\s*{letter}\s*\)|\b(?:answer is|option|choice)\s+\(?{letter}\b\)?"
+    return re.sub(f"{answer}|{named}", MASK, text, flags=re.IGNORECASE)
+
+
+def reader(directory: pathlib.Path, fold: int) -> Student:
+    """The reader that judges the questions of a fold, from the directory of `utilities`."""
+    workdir = directory / f"reader-{fold}" / "run"
+    return restore.restore(workdir, restore.find_step(workdir))
+
+
+def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: pathlib.Path) -> None:
+    """Trains a reader to answer these rows' questions, with and without rationales."""
+    splits: dict[str, list[Row]] = {"train": [], "validation": []}
+    for row in rows:
+        held_out = part(row.question, HELD_OUT, "held out") == 0
+        split = "validation" if held_out else "train"
+        for column, question in enumerate(_readings(row, corpus.teachers)):
+            if question:
+                name = f"{question.id}/{column}"
+                question = dataclasses.replace(question, id=name, split=split)
+                splits[split].append(Row(question, {}))
+    path = directory / "corpus"
+    if not path.exists():
+        report = {"made from": corpus.fingerprint}
+        store.write_corpus(path, corpus.task, (), splits, report, "questions with rationales")
+    loop.train(run, path, directory / "run")
+
+
+def _readings(row: Row, teachers: Sequence[str]) -> list[Question | None]:
+    """The question with each teacher's rationale in front of its context, and as it is."""
+    question = row.question
+    readings: list[Question | None] = []
+    for teacher in teachers:
+        rationale = row.rationales.get(teacher)
+        reading = None
+        # Only what training would see is judged.
+        if rationale and rationale.text and rationale.weight > 0:
+            context = f"{masked(rationale.text, question)} {question.context}".strip()
+            reading = dataclasses.replace(question, context=context)
+        readings.append(reading)
+    return [*readings, question]
+
+
+def _log_gold(student: Student, questions: Sequence[Question], batch_size: int) -> np.ndarray:
+    """The log-probability of each question's gold choice among its choices, (questions,)."""
+    encoded = student.encode(questions).rows
+    found = score.likelihoods(student, questions, encoded, batch_size)
+    return np.array(
+        [
+            nats[question.gold] - np.logaddexp.reduce(nats)
+            for question, (nats, _) in zip(questions, found, strict=True)
+        ]
+    )
+
+
+def _averaged(utility: np.ndarray, rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
+    """The utilities, those of one teacher's equal texts about equal questions by their mean."""
+    groups: dict[tuple[str, int, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        for column, teacher in enumerate(teachers):
+            if not np.isnan(utility[index, column]):
+                key = (row.question.question, column, row.rationales[teacher].text)
+                groups.setdefault(key, []).append(index)
+    averaged = utility.copy()
+    for (_, column, _), members in groups.items():
+        averaged[members, column] = utility[members, column].mean()
+    return averaged
+
+
+def summary(utility: np.ndarray, teachers: Sequence[str]) -> Mapping[str, dict[str, float]]:
+    """Of each teacher how many rationales were judged, their mean utility, the share above 0."""
+    said = {}
+    for column, teacher in enumerate(teachers):
+        known = utility[:, column][~np.isnan(utility[:, column])]
+        if len(known):
+            said[teacher] = {
+                "judged": len(known),
+                "mean_utility": round(float(known.mean()), 4),
+                "helpful": round(float((known > 0).mean()), 4),
+            }
+    return said

@@ -1,0 +1,175 @@
+"""Runs a policy over a corpus, and writes the corpus with the weights that it gives."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.manifest import Manifest
+from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.errors import UserError, unknown
+from tinyllm_jax.selection import reader, router, weights
+from tinyllm_jax.student import model
+from tinyllm_jax.student.student import Student
+from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.training.run import Run
+
+POLICIES = {
+    "helpful": "drops the rationales that clearly harm a reader",
+    "selected": "keeps each question's most helpful rationale",
+    "soft": "shares each question's weight out by how helpful its rationales are",
+    "router": "keeps the rationale of the teacher that a router chooses from the question alone",
+    "votes": "weighs a rationale by how often its teacher is right unforced",
+}
+
+
+def select(
+    corpus: Corpus,
+    policy: str,
+    out: str | os.PathLike,
+    run: Run | None = None,
+    directory: pathlib.Path | None = None,
+    threshold: float = weights.THRESHOLD,
+) -> Manifest:
+    """Writes a corpus whose training rationales have the weights that a policy gives them.
+
+    A weight is multiplied with the one that the rationale has, so that what `corpus build` dropped
+    stays out. Validation and test are as they were.
+
+    Args:
+      corpus: the corpus; it stays as it is.
+      policy: one of `POLICIES`.
+      out: the corpus to write.
+      run: how the readers are trained; `votes` needs none.
+      directory: where the readers and the utilities are kept; `votes` needs none.
+      threshold: of `helpful`, in nats.
+
+    Raises:
+      UserError: an unknown policy, one that lacks what it needs, `out` is not free, or the corpus
+        has nothing that the policy can judge.
+    """
+    if policy not in POLICIES:
+        raise unknown("policy", policy, POLICIES)
+    store.require_free(out)
+    if not corpus.teachers:
+        raise UserError(f"{corpus.directory} has no rationales: there is nothing to select")
+    rows = corpus.nonempty_rows("train")
+    made_from: dict = {"policy": policy, "corpus": corpus.fingerprint}
+
+    # What is known of each rationale, (questions, teachers), and the weights that follow.
+    if policy == "votes":
+        known = vote_shares(rows, corpus.teachers)
+        given = weights.votes(known)
+    else:
+        if run is None or directory is None:
+            raise UserError(f"policy {policy} trains readers: it needs --config and --workdir")
+        known = _utilities(corpus, run, directory)
+        made_from["reader"] = {**run.to_json(), "objective": {"answer": 1.0}}
+        made_from["teachers"] = reader.summary(known, corpus.teachers)
+        if policy == "helpful":
+            given, made_from["threshold"] = weights.helpful(known, threshold), threshold
+        elif policy == "selected":
+            given = weights.selected(known)
+        elif policy == "soft":
+            given = weights.soft(known)
+        else:
+            if len(corpus.teachers) < 2:
+                raise UserError("a router chooses among teachers: this corpus has one")
+            states = mean_states(reader.reader(directory, 0), [row.question for row in rows])
+            trained = router.train(states, known, run.seed)
+            suits = np.asarray(router.scores(trained, states), np.float64)
+            given = weights.selected(np.where(np.isnan(known), np.nan, suits))
+    if np.isnan(known).all():
+        raise UserError(f"{corpus.directory} has nothing that policy {policy} can judge by")
+
+    weighed = [
+        _weigh(row, dict(zip(corpus.teachers, line, strict=True)))
+        for row, line in zip(rows, given.tolist(), strict=True)
+    ]
+    made_from["kept"] = _kept(rows, weighed, corpus.teachers)
+    report = corpus.manifest.report | {"selection": made_from}
+    splits = {split: corpus.rows(split) for split in corpus.splits} | {"train": weighed}
+    source = f"{corpus.manifest.source}, {policy}"
+    return store.write_corpus(out, corpus.task, corpus.teachers, splits, report, source)
+
+
+def vote_shares(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
+    """(Q, T): each teacher's share of unforced samples that state the gold answer; else NaN."""
+    shares = np.full((len(rows), len(teachers)), np.nan)
+    for index, row in enumerate(rows):
+        for column, teacher in enumerate(teachers):
+            rationale = row.rationales.get(teacher)
+            if rationale and rationale.vote_share >= 0:
+                shares[index, column] = rationale.vote_share
+    return shares
+
+
+def mean_states(student: Student, questions: Sequence[Question], batch: int = 64) -> np.ndarray:
+    """The mean over its tokens of each question's encoder states: (Q, d_model) float32."""
+    encoded = student.encode(questions).rows
+    length = max(map(len, encoded))
+
+    @jax.jit
+    def mean(params: dict, ids: jax.Array) -> jax.Array:
+        states = model.encode(student.config, params, ids).astype(np.float32)
+        read = (ids != 0)[..., None]
+        return (states * read).sum(axis=1) / read.sum(axis=1).clip(1)
+
+    found = []
+    for start in range(0, len(encoded), batch):
+        ids = np.zeros((batch, length), np.int32)
+        for row, tokens in zip(ids, encoded[start : start + batch], strict=False):
+            row[: len(tokens)] = tokens
+        found.append(np.asarray(mean(student.params, ids)))
+    return np.concatenate(found)[: len(encoded)]
+
+
+def _utilities(corpus: Corpus, run: Run, directory: pathlib.Path) -> np.ndarray:
+    """The readers' utilities: read where they were computed before, else computed and kept."""
+    path = directory / "utilities.json"
+    made_from = {"corpus": corpus.fingerprint, "run": run.to_json()}
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if kept["made_from"] != made_from:
+            raise UserError(
+                f"{path} was made from another corpus or config; choose another --workdir"
+            )
+        return np.array(kept["utilities"], np.float64)
+    found = reader.utilities(corpus, run, directory)
+    table = [[None if np.isnan(u) else float(u) for u in line] for line in found]
+    path.write_text(json.dumps({"made_from": made_from, "utilities": table}))
+    return found
+
+
+def _weigh(row: Row, given: dict[str, float]) -> Row:
+    """The row with every rationale's weight multiplied by what its teacher is given."""
+    return Row(
+        row.question,
+        {
+            teacher: dataclasses.replace(rationale, weight=rationale.weight * given[teacher])
+            for teacher, rationale in row.rationales.items()
+        },
+    )
+
+
+def _kept(before: Sequence[Row], after: Sequence[Row], teachers: Sequence[str]) -> dict:
+    """Of each teacher the rationales that had a weight, those that still have one, and its sum."""
+    counts = {}
+    for teacher in teachers:
+        pairs = [
+            (old.rationales[teacher].weight, new.rationales[teacher].weight)
+            for old, new in zip(before, after, strict=True)
+            if teacher in old.rationales
+        ]
+        counts[teacher] = {
+            "before": sum(old > 0 for old, _ in pairs),
+            "after": sum(new > 0 for _, new in pairs),
+            "weight": round(sum(new for _, new in pairs), 3),
+        }
+    return counts

@@ -1,0 +1,71 @@
+"""From what is known of each rationale to its weight: pure functions on arrays.
+
+A table has a row for each of Q questions and a column for each of T teachers; NaN stands where
+nothing is known, because there is no rationale or no vote. There the weight is 1: what is not
+judged stays as it was.
+"""
+
+import numpy as np
+
+THRESHOLD = -0.5  # nats; see `helpful`
+
+
+def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    """Drops the rationales that clearly harm, and keeps the rest: teachers complement each other.
+
+    One utility is noisy: with a threshold of 0 a third of the sound rationales would go.
+
+    Args:
+      utility: (Q, T) nats, from `reader.utilities`.
+      threshold: a rationale whose utility is below it gets the weight 0.
+
+    Returns:
+      Weights (Q, T), 0 or 1.
+    """
+    return np.where(utility < threshold, 0.0, 1.0)
+
+
+def selected(utility: np.ndarray) -> np.ndarray:
+    """Keeps each question's most helpful rationale, the first of equals.
+
+    Args:
+      utility: (Q, T).
+
+    Returns:
+      Weights (Q, T), 0 or 1; a question without any utility keeps all that it has.
+    """
+    known = ~np.isnan(utility)
+    best = np.argmax(np.where(known, utility, -np.inf), axis=1)
+    chosen = np.arange(utility.shape[1]) == best[:, None]
+    return np.where(known & ~chosen, 0.0, 1.0)
+
+
+def soft(utility: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Shares each question's weight out by softmax: the soft form of `selected`.
+
+    Args:
+      utility: (Q, T).
+      temperature: in the unit of the utility; the higher, the more alike the weights.
+
+    Returns:
+      Weights (Q, T), whose mean over a question's known rationales is 1, as without any policy.
+    """
+    known = ~np.isnan(utility)
+    scores = np.where(known, utility, -np.inf) / temperature
+    highest = np.max(scores, axis=1, keepdims=True, initial=-np.inf)
+    exponentials = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
+    total = exponentials.sum(axis=1, keepdims=True)
+    share = np.divide(exponentials, total, out=np.zeros_like(exponentials), where=total > 0)
+    return np.where(known, share * known.sum(axis=1, keepdims=True), 1.0)
+
+
+def votes(share: np.ndarray) -> np.ndarray:
+    """Weighs each rationale by how often its teacher answers the question right by itself.
+
+    Args:
+      share: (Q, T), the share of the teacher's unforced samples that state the gold answer.
+
+    Returns:
+      Weights (Q, T), from 0 to 1.
+    """
+    return np.where(np.isnan(share), 1.0, share)
