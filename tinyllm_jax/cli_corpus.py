@@ -5,7 +5,7 @@ import sys
 from absl import flags
 from etils import epath
 
-from tinyllm_jax import errors, tasks
+from tinyllm_jax import errors, storage, tasks
 from tinyllm_jax.errors import UserError
 
 
@@ -79,7 +79,7 @@ def corpus_build(values) -> None:
         raise UserError("--log or --corpus is needed; see tinyllm corpus build --help")
     logs: list[epath.Path] = []
     for path in values.log:
-        logs += _logs(epath.Path(path))
+        logs += _logs(storage.path(path))
     questions = {}
     for split, part in tasks.load(values.task, values.source).items():
         questions[split] = part[: values.questions or None]
@@ -117,7 +117,7 @@ def corpus_inspect(values) -> None:
     from tinyllm_jax.corpus.showing import page
     from tinyllm_jax.corpus.showing.inspect import inspect
 
-    print(inspect(epath.Path(values.corpus), values.json, values.sample))
+    print(inspect(values.corpus, values.json, values.sample))
     if values.report:
         page.write_page(values.corpus, values.report)
         print(f"wrote {values.report}", file=sys.stderr if values.json else sys.stdout)
