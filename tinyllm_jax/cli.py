@@ -6,17 +6,15 @@ flag answer at once.
 """
 
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags
 
 from tinyllm_jax import cli_corpus, cli_flags, cli_students, errors, tasks
 from tinyllm_jax.errors import UserError
-
-Path = pathlib.Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -172,7 +170,7 @@ def teach(values) -> None:
         values.task,
         values.source,
         chosen,
-        Path(values.out),
+        values.out,
         tuple(values.splits),
         values.seed,
         (int(shard[1]), int(shard[2])),
@@ -222,9 +220,7 @@ def train(values) -> None:
     _devices(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(
-        values.config, Path(values.corpus), Path(values.workdir), values.allow_changed
-    )
+    done = loop.train(values.config, values.corpus, values.workdir, values.allow_changed)
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
     if done.questions_per_second is not None:
         parts.append(f"{done.questions_per_second:,.1f} questions/s")

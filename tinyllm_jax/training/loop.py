@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import math
-import pathlib
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
@@ -57,8 +59,8 @@ class Summary:
 
 def train(
     config: ml_collections.ConfigDict,
-    corpus_dir: pathlib.Path,
-    directory: pathlib.Path,
+    corpus_dir: str | os.PathLike,
+    directory: str | os.PathLike,
     allow_changed: bool = False,
 ) -> Summary:
     """Trains a student on a corpus, or goes on with a run that was stopped.
@@ -76,6 +78,18 @@ def train(
     Raises:
       UserError: bad input, a workdir in use or of another run, or a loss that is not finite.
     """
+    with contextlib.ExitStack() as until_the_end:
+        return _train(config, corpus_dir, storage.path(directory), allow_changed, until_the_end)
+
+
+def _train(
+    config: ml_collections.ConfigDict,
+    corpus_dir: str | os.PathLike,
+    directory: epath.Path,
+    allow_changed: bool,
+    until_the_end: contextlib.ExitStack,
+) -> Summary:
+    """`train`; the lock on the workdir is put on `until_the_end`."""
     ###############################################################################################
     # The corpus, the config, the tokenizer.
     say = functools.partial(print, file=sys.stderr) if jax.process_index() == 0 else lambda *a: None
@@ -85,7 +99,7 @@ def train(
     config = run_config.resolve(config, tuple(corpus.teachers))
     terms = run_config.terms(config)
     if jax.process_index() == 0:
-        held = workdir.lock(directory)  # noqa: F841 (held until this process ends)
+        until_the_end.enter_context(workdir.lock(directory))
     train_rows = corpus.nonempty_rows("train")
     tokenizer = initial.make_tokenizer(config, corpus.teachers, train_rows)
 
@@ -164,7 +178,7 @@ def train(
         directory,
         config,
         shape,
-        run | {"corpus_directory": str(corpus_dir.absolute()), "data": tokens.report},
+        run | {"corpus_directory": str(storage.absolute(corpus_dir)), "data": tokens.report},
     )
 
     ###############################################################################################
