@@ -2,7 +2,10 @@
 
 What is not tested: Orbax's own writing of arrays to gs://. TensorStore does that with its own
 client of Google's API, which knows nothing of epath, so that no memory can stand in for the
-bucket; the run below keeps its checkpoints in a local directory instead.
+bucket; the run below keeps its checkpoints in a local directory instead. By hand, a whole run, its
+resumption and its evaluation can be tried against a server that speaks Google's API, such as
+gcp-storage-emulator: STORAGE_EMULATOR_HOST and TENSORSTORE_GCS_HTTP_URL name it, EPATH_USE_TF=0
+leaves TensorFlow out, GOOGLE_AUTH_TOKEN_FOR_TESTING=any stands in for credentials.
 """
 
 import json
