@@ -6,7 +6,6 @@ flag answer at once.
 """
 
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +14,6 @@ from absl import flags
 
 from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, tasks
 from tinyllm_jax.errors import UserError
-
-Path = pathlib.Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -135,7 +132,7 @@ def teach(values) -> None:
         values.task,
         values.source,
         chosen,
-        Path(values.out),
+        values.out,
         tuple(values.splits),
         values.seed,
         (int(shard[1]), int(shard[2])),
@@ -187,7 +184,7 @@ def train(values) -> None:
     cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(run, Path(values.corpus), Path(values.workdir), values.allow_changed)
+    done = loop.train(run, values.corpus, values.workdir, values.allow_changed)
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
     if done.questions_per_second is not None:
         parts.append(f"{done.questions_per_second:,.1f} questions/s")

@@ -1,12 +1,11 @@
 """The `tinyllm corpus` commands: import, build, select, inspect, verify."""
 
-import pathlib
 import sys
 
 from absl import flags
 from etils import epath
 
-from tinyllm_jax import cli_devices, cli_flags, errors, tasks
+from tinyllm_jax import cli_devices, cli_flags, errors, storage, tasks
 from tinyllm_jax.errors import UserError
 
 
@@ -91,7 +90,7 @@ def corpus_build(values) -> None:
     rationales = _rationale_files(values.rationales)
     logs: list[epath.Path] = []
     for path in values.log:
-        logs += _logs(epath.Path(path))
+        logs += _logs(storage.path(path))
     questions = {}
     for split, part in tasks.load(values.task, values.source).items():
         questions[split] = part[: values.questions or None]
@@ -149,7 +148,7 @@ def corpus_inspect(values) -> None:
     from tinyllm_jax.corpus.showing import page
     from tinyllm_jax.corpus.showing.inspect import inspect
 
-    print(inspect(epath.Path(values.corpus), values.json, values.sample))
+    print(inspect(values.corpus, values.json, values.sample))
     if values.report:
         page.write_page(values.corpus, values.report)
         print(f"wrote {values.report}", file=sys.stderr if values.json else sys.stdout)
@@ -189,7 +188,7 @@ def corpus_select(values) -> None:
         values.policy,
         values.out,
         run_of(values.config) if values.config else None,
-        pathlib.Path(values.workdir) if values.workdir else None,
+        storage.path(values.workdir) if values.workdir else None,
         values.threshold,
     )
     made_from = manifest.report["selection"]

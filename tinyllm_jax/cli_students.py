@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
+from etils import epath
 
-from tinyllm_jax import tasks
+from tinyllm_jax import storage, tasks
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
 
@@ -35,7 +35,7 @@ class Given:
     student: Student
     corpus: Corpus
     step: int | None = None
-    workdir: Path | None = None
+    workdir: epath.Path | None = None
     metrics: tuple[dict, ...] = ()
     about: str = ""
 
@@ -87,7 +87,7 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     from tinyllm_jax.training import metrics, restore, workdir
 
     name, _, path = named.rpartition("=")
-    directory = Path(path)
+    directory = storage.path(path)
     at = restore.find_step(directory, step)
     student = restore.restore(directory, at)
     run = workdir.read_run(directory)

@@ -1,39 +1,15 @@
-"""A corpus and its logs in an object store: gs:// through fsspec, with its files in memory."""
+"""A corpus, its logs and its page in an object store."""
 
 import pytest
 import small_corpus
-from etils import epath
-from etils.epath import backend, gpath
-from fsspec.implementations.memory import MemoryFileSystem
 from small_logs import QUESTIONS, all_rows, contents, write_log
 
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.showing import page
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.corpus.verify import verify
 from tinyllm_jax.errors import UserError
-
-
-class MemoryBucket(MemoryFileSystem):
-    """What gcsfs is, without Google: files by gs:// address."""
-
-    protocol = ("gs", "gcs")
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return super()._strip_protocol(path.removeprefix("gs://"))
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """An empty bucket; epath reaches it as it does a real one without TensorFlow."""
-    monkeypatch.setattr(MemoryBucket, "store", {})
-    monkeypatch.setattr(MemoryBucket, "pseudo_dirs", ["", "/bucket"])
-    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-    monkeypatch.setattr(
-        backend._FileSystemSpecBackend, "_get_filesystem", lambda self, name: MemoryBucket()
-    )
-    return epath.Path("gs://bucket")
 
 
 def test_a_remote_corpus_is_the_local_one(bucket, corpus_dir):
@@ -90,3 +66,9 @@ def test_a_failure_leaves_nothing_in_the_bucket(bucket, monkeypatch):
     with pytest.raises(UserError, match="cannot write gs://bucket/corpus: no room"):
         small_corpus.write(bucket / "corpus")
     assert list(bucket.iterdir()) == []
+
+
+def test_the_page_of_a_remote_corpus_is_written_beside_it(bucket, corpus_dir):
+    small_corpus.write(bucket / "corpus")
+    page.write_page("gs://bucket/corpus", "gs://bucket/page.html")
+    assert (bucket / "page.html").read_text() == page.html_page(Corpus(corpus_dir))

@@ -86,6 +86,13 @@ def test_more_splits_add_rows_and_a_limit_takes_the_first(tmp_path):
     assert (more.done_before, more.written) == (7, 61)
 
 
+def test_logs_in_an_object_store_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="cannot write logs to gs://bucket/logs: nothing can be ap"):
+        teach("gs://bucket/logs")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_setting_is_another_log(tmp_path, capsys):
     first = teach(tmp_path)["shape"]
     second = teach(tmp_path, seed=1)["shape"]

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from tinyllm_jax import errors
+from tinyllm_jax import errors, storage
 from tinyllm_jax.corpus import codec, tfrecord
 from tinyllm_jax.corpus.manifest import MANIFEST, Manifest, Shard, load_manifest, manifest_bytes
 from tinyllm_jax.corpus.schema import Row, check_teacher
@@ -51,7 +51,7 @@ class Corpus:
     """
 
     def __init__(self, directory: str | os.PathLike, task: str | None = None):
-        self.directory = epath.Path(directory)
+        self.directory = storage.path(directory)
         self.manifest = load_manifest(self.directory)
         self.task = self.manifest.task
         self.teachers = tuple(self.manifest.teachers)
@@ -160,7 +160,7 @@ def require_free(out: str | os.PathLike) -> epath.Path:
     Raises:
       UserError: something is there that is not an empty directory.
     """
-    path = epath.Path(os.path.abspath(out) if _is_local(out) else out)
+    path = storage.absolute(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(
             f"{path} exists and is not an empty directory; delete it or choose another --out"
@@ -168,13 +168,9 @@ def require_free(out: str | os.PathLike) -> epath.Path:
     return path
 
 
-def _is_local(path: str | os.PathLike) -> bool:
-    return "://" not in os.fspath(path)
-
-
 def _rename(source: epath.Path, out: epath.Path) -> None:
     """Renames a directory to a name that is free or that of an empty directory."""
-    if _is_local(out):
+    if storage.is_local(out):
         os.rename(source, out)  # replaces an empty directory, and nothing else, in one step
     else:
         if out.exists():
@@ -257,7 +253,7 @@ def _write_split(
 def _write(path: epath.Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
-        if _is_local(path):
+        if storage.is_local(path):
             file.flush()
             os.fsync(file.fileno())
 

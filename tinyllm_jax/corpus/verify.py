@@ -6,6 +6,7 @@ import os
 
 from etils import epath
 
+from tinyllm_jax import storage
 from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.manifest import Manifest, Shard, load_manifest
 from tinyllm_jax.errors import UserError
@@ -24,7 +25,7 @@ def verify(directory: str | os.PathLike) -> Manifest:
     Raises:
       UserError: names the first file that is missing, damaged or not part of the corpus.
     """
-    root = epath.Path(directory)
+    root = storage.path(directory)
     manifest = load_manifest(root)
     for name, sha256 in manifest.files.items():
         if hashlib.sha256(_read(root / name)).hexdigest() != sha256:

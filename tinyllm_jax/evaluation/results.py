@@ -6,9 +6,9 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation.stats import Accuracy, Majority, Paired, paired
 
@@ -139,21 +139,22 @@ def write(directory: str | os.PathLike, result: Result) -> None:
     Raises:
       UserError: they cannot be written.
     """
-    directory = pathlib.Path(directory)
+    folder = storage.path(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lines = (
             json.dumps(dataclasses.asdict(p), ensure_ascii=False, allow_nan=False)
             for p in result.predictions
         )
-        _replace(directory / "predictions.jsonl", "".join(line + "\n" for line in lines))
-        _replace(
-            directory / "results.json",
+        storage.write(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
+        storage.write(
+            folder / "results.json",
             json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n",
         )
     except OSError as error:
         raise UserError(
-            f"cannot write the results into {directory}: {error.strerror}; choose another directory"
+            f"cannot write the results into {directory}: {error.strerror or error}; "
+            "choose another directory"
         ) from None
 
 
@@ -169,15 +170,11 @@ def write_texts(path: str | os.PathLike, target: str, texts: Sequence[tuple[str,
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a file whole or not at all; a `UserError` where that is not possible."""
     try:
-        _replace(pathlib.Path(path), text)
+        storage.write(storage.path(path), text)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another path") from None
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose another path"
+        ) from None
 
 
 def read(directory: str | os.PathLike) -> Result:
@@ -186,11 +183,11 @@ def read(directory: str | os.PathLike) -> Result:
     Raises:
       UserError: when a file is missing or is not what `write` writes.
     """
-    directory = pathlib.Path(directory)
+    folder = storage.path(directory)
     try:
-        found = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-        with open(directory / "predictions.jsonl", encoding="utf-8") as lines:
-            predictions = tuple(_prediction(json.loads(line)) for line in lines)
+        found = json.loads((folder / "results.json").read_bytes())
+        lines = (folder / "predictions.jsonl").read_bytes().splitlines()
+        predictions = tuple(_prediction(json.loads(line)) for line in lines)
         if len(predictions) != found["n"]:
             raise ValueError(f"{len(predictions)} predictions where results.json says {found['n']}")
         line = found["majority"]
@@ -209,7 +206,7 @@ def read(directory: str | os.PathLike) -> Result:
         )
     except OSError as error:
         raise UserError(
-            f"cannot read the results in {directory}: {error.strerror}; "
+            f"cannot read the results in {directory}: {error.strerror or error}; "
             "run `tinyllm evaluate` first"
         ) from None
     except (ValueError, KeyError, TypeError) as error:

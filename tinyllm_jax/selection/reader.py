@@ -11,12 +11,12 @@ the answer, and has to read.
 import dataclasses
 import hashlib
 import json
-import pathlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from etils import epath
 
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.schema import Row
@@ -32,7 +32,7 @@ HELD_OUT = 10  # every so many-th subject of a fold's training questions chooses
 MASK = "…"  # what stands where the rationale names the answer
 
 
-def utilities(corpus: Corpus, run: Run, directory: pathlib.Path) -> np.ndarray:
+def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     """Trains a reader for each fold and judges every training rationale by the other fold's.
 
     A rationale that a teacher wrote more than once about the same subject is judged once, by the
@@ -92,13 +92,13 @@ def masked(text: str, question: Question) -> str:
     return re.sub(f"{answer}|{named}", MASK, text, flags=re.IGNORECASE)
 
 
-def reader(directory: pathlib.Path, fold: int) -> Student:
+def reader(directory: epath.Path, fold: int) -> Student:
     """The reader that judges the questions of a fold, from the directory of `utilities`."""
     workdir = directory / f"reader-{fold}" / "run"
     return restore.restore(workdir, restore.find_step(workdir))
 
 
-def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: pathlib.Path) -> None:
+def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: epath.Path) -> None:
     """Trains a reader to answer these rows' questions, with and without rationales."""
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     for row in rows:

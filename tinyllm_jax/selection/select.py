@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
 import numpy as np
+from etils import epath
 
+from tinyllm_jax import storage
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Row
@@ -34,7 +35,7 @@ def select(
     policy: str,
     out: str | os.PathLike,
     run: Run | None = None,
-    directory: pathlib.Path | None = None,
+    directory: epath.Path | None = None,
     threshold: float = weights.THRESHOLD,
 ) -> Manifest:
     """Writes a corpus whose training rationales have the weights that a policy gives them.
@@ -130,7 +131,7 @@ def mean_states(student: Student, questions: Sequence[Question], batch: int = 64
     return np.concatenate(found)[: len(encoded)]
 
 
-def _utilities(corpus: Corpus, run: Run, directory: pathlib.Path) -> np.ndarray:
+def _utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     """The readers' utilities: read where they were computed before, else computed and kept."""
     path = directory / "utilities.json"
     made_from = {"corpus": corpus.fingerprint, "run": run.to_json()}
@@ -143,7 +144,8 @@ def _utilities(corpus: Corpus, run: Run, directory: pathlib.Path) -> np.ndarray:
         return np.array(kept["utilities"], np.float64)
     found = reader.utilities(corpus, run, directory)
     table = [[None if np.isnan(u) else float(u) for u in line] for line in found]
-    path.write_text(json.dumps({"made_from": made_from, "utilities": table}))
+    text = json.dumps({"made_from": made_from, "utilities": table})
+    storage.write(path, text)
     return found
 
 

@@ -14,10 +14,11 @@ import functools
 import hashlib
 import json
 import os
-import pathlib
 import string
+import tempfile
 from collections.abc import Sequence
 
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.config import EOS_ID, PAD_ID
 from tinyllm_jax.tasks.question import Question
@@ -26,7 +27,7 @@ _BYTE_OFFSET = 3  # ByT5: ids 0, 1, 2 are pad, end and unknown; byte b is b + 3
 
 
 def load_tokenizer(name_or_dir: str | os.PathLike):
-    """A tokenizer: "byte" for ByT5's (nothing is downloaded), else a local directory or a hub name.
+    """A tokenizer: "byte" for ByT5's (nothing is downloaded), else a directory or a hub name.
 
     Raises:
       UserError: there is none, or its pad and end-of-sequence ids are not T5's 0 and 1.
@@ -36,9 +37,8 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
     if str(name_or_dir) == "byte":
         return transformers.ByT5Tokenizer()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            str(name_or_dir), trust_remote_code=False
-        )
+        with storage.local_copy(name_or_dir) as local:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(local, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:200]
         raise UserError(
@@ -60,8 +60,9 @@ def unknown_tokens(tokenizer, rows: Sequence[Sequence[int]]) -> int:
 
 def save_tokenizer(tokenizer, directory: str | os.PathLike) -> None:
     """Writes a tokenizer's files, so that `load_tokenizer(directory)` gives an equal one."""
-    pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(str(directory))
+    with tempfile.TemporaryDirectory() as local:
+        tokenizer.save_pretrained(local)
+        storage.copy_files(local, directory)
 
 
 def fingerprint(tokenizer) -> str:

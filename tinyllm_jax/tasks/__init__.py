@@ -11,7 +11,7 @@ yours. The other files serve them:
     released_questions.py   the files that the TinyLLM authors released
     files.py                what the readers of question files share
 
-Importing this package imports only the standard library.
+Importing this package imports only the standard library and `etils.epath`.
 """
 
 import types

@@ -16,7 +16,8 @@ Questions of the other types are left out and counted. The snippets are the cont
 """
 
 import json
-from pathlib import Path
+
+from etils import epath
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import files, sources
@@ -39,7 +40,7 @@ def read(path: str) -> dict[str, list[Question]]:
     }
 
 
-def _read_file(file: Path, split: str) -> list[Question]:
+def _read_file(file: epath.Path, split: str) -> list[Question]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))["questions"]
         yes_no = [(split, row) for row in rows if row["type"] == "yesno"]

@@ -14,8 +14,9 @@ task's questions can be read from such files too.
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.tasks import files
@@ -45,7 +46,7 @@ def read(path: str, task: str = "custom") -> dict[str, list[Question]]:
     return {split: list(questions.values()) for split, questions in splits.items() if questions}
 
 
-def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(file: epath.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """("FILE, line N", the row) for each line that is not blank."""
     try:
         lines = file.read_text(encoding="utf-8").split("\n")

@@ -1,13 +1,15 @@
 """What the readers of question files share: the file of each split, and absent fields."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
+from etils import epath
+
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import SPLITS
 
 
-def split_files(path: str, suffix: str) -> dict[str, Path]:
+def split_files(path: str, suffix: str) -> dict[str, epath.Path]:
     """The files of questions by split.
 
     Args:
@@ -18,7 +20,7 @@ def split_files(path: str, suffix: str) -> dict[str, Path]:
     Raises:
       UserError: a directory has none of the files.
     """
-    root = Path(path).expanduser()
+    root = storage.path(path).expanduser()
     if not root.is_dir():
         return {"train": root}
     files = {split: root / f"{split}{suffix}" for split in SPLITS}

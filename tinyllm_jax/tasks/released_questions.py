@@ -13,9 +13,12 @@ the same string; its parts, and the question after it, are separated by a lone l
 """
 
 import json
-from pathlib import Path
+import os
 from typing import Any
 
+from etils import epath
+
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import files
 from tinyllm_jax.tasks.question import SEPARATOR, Question, problem
@@ -25,13 +28,13 @@ FILE_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 CONTEXT_TASKS = ("pubmedqa", "bioasq")
 
 
-def path(directory: Path | str, task: str, split: str) -> Path:
+def path(directory: str | os.PathLike, task: str, split: str) -> epath.Path:
     """The file that holds the released questions of one split."""
-    return Path(directory) / task / f"{task}_{FILE_SPLITS[split]}.json"
+    return epath.Path(directory) / task / f"{task}_{FILE_SPLITS[split]}.json"
 
 
 def parse_rows(
-    file: Path | str, task: str, split: str
+    file: str | os.PathLike, task: str, split: str
 ) -> tuple[list[tuple[int, Question]], list[tuple[int, str]]]:
     """Reads the questions of one released file, and says what is wrong with its malformed rows.
 
@@ -58,7 +61,7 @@ def parse_rows(
     return good, bad
 
 
-def read(directory: Path | str, task: str) -> tuple[dict[str, list[Question]], list[str]]:
+def read(directory: str | os.PathLike, task: str) -> tuple[dict[str, list[Question]], list[str]]:
     """Reads all released splits of a task.
 
     Returns:
@@ -69,8 +72,9 @@ def read(directory: Path | str, task: str) -> tuple[dict[str, list[Question]], l
       UserError: there is no file of the task, or one cannot be read.
     """
     splits, notes = {}, []
+    folder = storage.path(directory)
     for split in FILE_SPLITS:
-        file = path(directory, task, split)
+        file = path(folder, task, split)
         if file.exists():
             good, bad = parse_rows(file, task, split)
             splits[split] = [question for _, question in good]
@@ -88,7 +92,7 @@ def split_context(text: str) -> tuple[str, str]:
     return context, question
 
 
-def read_json(file: Path | str) -> list[Any]:
+def read_json(file: str | os.PathLike) -> list[Any]:
     """The rows of a JSON list or of JSON lines.
 
     A line that is not JSON becomes a `ValueError` in the row's place.
@@ -97,7 +101,7 @@ def read_json(file: Path | str) -> list[Any]:
       UserError: the file cannot be read, or begins like a JSON list and is not JSON.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = epath.Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}") from None
     if not text.lstrip().startswith("["):

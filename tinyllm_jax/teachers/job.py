@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ml_collections
 
-from tinyllm_jax import tasks
+from tinyllm_jax import storage, tasks
 from tinyllm_jax.corpus.joining.choose import stated_answers
 from tinyllm_jax.corpus.joining.logs import Identity, identity_of
 from tinyllm_jax.corpus.logrow import LogRow, read_log
@@ -91,6 +91,11 @@ def teach(
       UserError: bad input, before anything is written; a log or an engine that fails, with all
         finished rows safe.
     """
+    if not storage.is_local(out):
+        raise UserError(
+            f"cannot write logs to {out}: nothing can be appended to a file in an object store; "
+            "choose a local directory and copy it there"
+        )
     for name, spec in teachers.items():
         config.check(name, spec)
     if not 0 <= shard[0] < shard[1]:

@@ -8,14 +8,17 @@ always a tree of shapes with this process's shardings, so a checkpoint can be re
 import hashlib
 import json
 import operator
-import pathlib
+import os
 import sys
 import threading
+from collections.abc import Iterator
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 
 MANIFEST = "sha256.json"
@@ -28,10 +31,18 @@ class Checkpoints:
     Args:
       root: the directory of the checkpoints.
       keep: how many of the last to keep; the best on validation is kept besides. None: read only.
+
+    Raises:
+      UserError: Orbax cannot write there.
     """
 
-    def __init__(self, root: pathlib.Path, keep: int | None = None):
-        self.root = root.absolute()
+    def __init__(self, root: str | os.PathLike, keep: int | None = None):
+        self.root = storage.absolute(root)
+        if not storage.is_local(self.root) and not str(self.root).startswith("gs://"):
+            raise UserError(
+                f"cannot keep checkpoints in {self.root}: Orbax writes to local paths and to gs:// "
+                "alone; choose another --workdir"
+            )
         self._sealing = threading.Lock()
         accuracy = operator.itemgetter(METRIC)
         if keep is None:
@@ -46,7 +57,12 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             )
-        self.manager = ocp.CheckpointManager(self.root, options=options)
+        try:
+            self.manager = ocp.CheckpointManager(self.root, options=options)
+        except ImportError as e:  # only gs:// needs more than Orbax asks for
+            raise UserError(
+                f"cannot keep checkpoints in {self.root}: {e}; pip install 'tinyllm_jax[gcs]'"
+            ) from None
         if keep is not None:
             self._seal()  # a step that was committed when the process was killed
 
@@ -118,21 +134,27 @@ class Checkpoints:
         self.manager.close()
 
     def _seal(self) -> None:
-        """Writes the manifest of each committed step that has none."""
+        """Writes the missing manifests; called by the thread that commits steps, too."""
         if jax.process_index() != 0:
             return
         with self._sealing:
-            for folder in self.root.glob("[0-9]*"):
-                if folder.name.isdigit() and not (folder / MANIFEST).exists():
-                    try:
-                        part = folder / (MANIFEST + ".part")
-                        part.write_text(json.dumps(_hashes(folder), indent=0))
-                        part.rename(folder / MANIFEST)
-                    except FileNotFoundError:
-                        continue  # deleted meanwhile: it is not among those to keep
+            seal(self.root)
 
 
-def verify(folder: pathlib.Path) -> None:
+def seal(root: epath.Path) -> None:
+    """Writes the manifest of each committed step in `root` that has none."""
+    for folder in root.iterdir() if root.exists() else ():
+        if not folder.name.isdigit() or (folder / MANIFEST).exists():
+            continue
+        if not ocp.utils.is_checkpoint_finalized(folder):
+            continue  # on gs:// a step that is still being written already has its name
+        try:
+            storage.write(folder / MANIFEST, json.dumps(_hashes(folder), indent=0))
+        except FileNotFoundError:
+            continue  # deleted meanwhile: it is not among those to keep
+
+
+def verify(folder: epath.Path) -> None:
     """Checks every file of a step against its manifest.
 
     A step without a manifest (the process was killed between the commit and the manifest) is loaded
@@ -154,7 +176,7 @@ def verify(folder: pathlib.Path) -> None:
         )
         return
     try:
-        expected = json.loads(manifest.read_text())
+        expected = json.loads(manifest.read_bytes())
     except ValueError:
         raise UserError(f"{manifest} is not JSON; {mend}") from None
     found = _hashes(folder)
@@ -167,11 +189,23 @@ def verify(folder: pathlib.Path) -> None:
         )
 
 
-def _hashes(folder: pathlib.Path) -> dict[str, str]:
+def _hashes(folder: epath.Path) -> dict[str, str]:
     """The sha256 of every file in a step's directory but the manifest, by its path in there."""
     hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(MANIFEST):
-            with open(path, "rb") as f:
-                hashes[str(path.relative_to(folder))] = hashlib.file_digest(f, "sha256").hexdigest()
+    for path in _files(folder):
+        if not path.name.startswith(MANIFEST):
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+            hashes[str(path.relative_to(folder))] = digest.hexdigest()
     return hashes
+
+
+def _files(folder: epath.Path) -> Iterator[epath.Path]:
+    """Every file in a directory and in those inside it; epath's own `walk` fails on fsspec."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path

@@ -6,16 +6,18 @@ import contextlib
 import dataclasses
 import functools
 import math
-import pathlib
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
@@ -55,8 +57,8 @@ class Summary:
 
 def train(
     run: Run,
-    corpus_dir: pathlib.Path,
-    directory: pathlib.Path,
+    corpus_dir: str | os.PathLike,
+    directory: str | os.PathLike,
     allow_changed: bool = False,
 ) -> Summary:
     """Trains a student on a corpus, or goes on with a run that was stopped.
@@ -74,6 +76,18 @@ def train(
     Raises:
       UserError: bad input, a workdir in use or of another run, or a loss that is not finite.
     """
+    with contextlib.ExitStack() as until_the_end:
+        return _train(run, corpus_dir, storage.path(directory), allow_changed, until_the_end)
+
+
+def _train(
+    run: Run,
+    corpus_dir: str | os.PathLike,
+    directory: epath.Path,
+    allow_changed: bool,
+    until_the_end: contextlib.ExitStack,
+) -> Summary:
+    """`train`; the lock on the workdir is put on `until_the_end`."""
     ###############################################################################################
     # The corpus, the objective, the tokenizer.
     say = functools.partial(print, file=sys.stderr) if jax.process_index() == 0 else lambda *a: None
@@ -82,7 +96,7 @@ def train(
     run = run.resolve(corpus.teachers)
     terms = run.objective.terms
     if jax.process_index() == 0:
-        held = workdir.lock(directory)  # noqa: F841 (held until this process ends)
+        until_the_end.enter_context(workdir.lock(directory))
     train_rows = corpus.nonempty_rows("train")
     tokenizer = initial.make_tokenizer(run.student, corpus.teachers, train_rows)
 
@@ -148,7 +162,7 @@ def train(
         directory,
         run,
         shape,
-        fixed | {"corpus_directory": str(corpus_dir.absolute()), "data": tokens.report},
+        fixed | {"corpus_directory": str(storage.absolute(corpus_dir)), "data": tokens.report},
     )
 
     ###############################################################################################

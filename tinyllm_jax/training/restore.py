@@ -1,8 +1,7 @@
 """A trained student from its workdir and nothing else."""
 
-import pathlib
-
 import jax
+from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from tinyllm_jax.errors import UserError
@@ -12,7 +11,7 @@ from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, initial, workdir
 
 
-def find_step(directory: pathlib.Path, wanted: str = "best") -> int:
+def find_step(directory: epath.Path, wanted: str = "best") -> int:
     """The step of a checkpoint of a workdir.
 
     Args:
@@ -39,7 +38,7 @@ def find_step(directory: pathlib.Path, wanted: str = "best") -> int:
     return int(wanted)
 
 
-def restore(directory: pathlib.Path, step: int) -> Student:
+def restore(directory: epath.Path, step: int) -> Student:
     """The student of one checkpoint of a workdir, on one device, its LoRA updates merged.
 
     Raises:

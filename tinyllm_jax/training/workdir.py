@@ -7,35 +7,42 @@ student.json   the student's shape (StudentConfig)
 checkpoints/   Orbax, one folder a step
 metrics.jsonl  one line per logged step and per validation
 tensorboard/   the same numbers
+.lock          who writes here; lease.json where there is no flock, as in an object store
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
 import os
-import pathlib
 
 import jax
+from etils import epath
 
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.config import StudentConfig
+from tinyllm_jax.training import lease
 from tinyllm_jax.training.run import Run
 
-CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS = (
+CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS, LEASE = (
     "config.json",
     "run.json",
     "tokenizer",
     "student.json",
     "checkpoints",
+    "lease.json",
 )
 
 
-def lock(workdir: pathlib.Path):
-    """Takes the workdir for this process until it ends. Keep the returned file open.
+def lock(workdir: epath.Path) -> contextlib.AbstractContextManager:
+    """Keeps other runs out of the workdir, which is made, for the time of a `with` block.
 
     Raises:
       UserError: another run holds it, or it cannot be written.
     """
+    if not storage.is_local(workdir):
+        return lease.hold(workdir / LEASE)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = open(workdir / ".lock", "a+")  # noqa: SIM115 (the lock lasts while it is open)
@@ -45,20 +52,23 @@ def lock(workdir: pathlib.Path):
         ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         raise UserError(
             f"the workdir {workdir} is in use by another run "
             f"(process {file.read().strip() or '?'}); "
             "wait for it to end, or choose another --workdir"
         ) from None
+    except OSError:  # a file system without flock
+        file.close()
+        return lease.hold(workdir / LEASE)
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     return file
 
 
-def check_same(workdir: pathlib.Path, fixed: dict, allow_changed: bool) -> list[str]:
+def check_same(workdir: epath.Path, fixed: dict, allow_changed: bool) -> list[str]:
     """Compares what a run must not change with what the workdir was trained with.
 
     Returns:
@@ -85,7 +95,7 @@ def check_same(workdir: pathlib.Path, fixed: dict, allow_changed: bool) -> list[
     return changed
 
 
-def write_run(workdir: pathlib.Path, run: Run, student: StudentConfig, fixed: dict) -> None:
+def write_run(workdir: epath.Path, run: Run, student: StudentConfig, fixed: dict) -> None:
     """Writes the resolved run, the student's shape, and what the run must not change."""
     if jax.process_index() == 0:
         write_json(workdir / CONFIG, run.to_json())
@@ -93,7 +103,7 @@ def write_run(workdir: pathlib.Path, run: Run, student: StudentConfig, fixed: di
         write_json(workdir / RUN, fixed)
 
 
-def read_run(workdir: pathlib.Path) -> Run:
+def read_run(workdir: epath.Path) -> Run:
     """The resolved run of a workdir.
 
     Raises:
@@ -109,19 +119,17 @@ def read_run(workdir: pathlib.Path) -> Run:
         ) from None
 
 
-def read_json(path: pathlib.Path) -> dict:
+def read_json(path: epath.Path) -> dict:
     """A JSON file of a workdir; a `UserError` names it when it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except (OSError, ValueError) as e:
         raise UserError(f"cannot read {path}: {e}; the workdir is damaged") from None
 
 
-def write_json(path: pathlib.Path, value: dict) -> None:
+def write_json(path: epath.Path, value: dict) -> None:
     """Writes JSON whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    part.rename(path)
+    storage.write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def _short(value) -> str:

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
+from tinyllm_jax import storage
 from tinyllm_jax.corpus.judging import statistics
 from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
 from tinyllm_jax.corpus.schema import Rationale, Row
@@ -36,10 +36,10 @@ def write_page(directory: str | os.PathLike, path: str | os.PathLike) -> None:
     """
     text = html_page(Corpus(directory))
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        storage.write(storage.path(path), text)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; choose another path for --report"
+            f"cannot write {path}: {error.strerror or error}; choose another path for --report"
         ) from None
 
 
