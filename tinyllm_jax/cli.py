@@ -337,6 +337,7 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
     "corpus inspect": (cli_corpus.corpus_inspect, cli_corpus.define_inspect),
     "corpus verify": (cli_corpus.corpus_verify, cli_corpus.define_verify),
+    "corpus export": (cli_corpus.corpus_export, cli_corpus.define_export),
     "teach": (teach, _define_teach),
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
