@@ -332,6 +332,39 @@ def predict(values) -> None:
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
 
 
+# --------------------------------------------------------------------------------------------------
+# Export.
+
+
+def _define_export(values, argv):
+    flags.DEFINE_string("workdir", "", "the workdir of a run", values)
+    flags.DEFINE_string(
+        "step", "best", "the checkpoint: best (on validation), last, or a step", values
+    )
+    flags.DEFINE_string("out", "", "the directory to write, new or empty", values)
+    flags.DEFINE_bool("adapter", False, "write the LoRA updates alone, for PEFT", values)
+    flags.DEFINE_string(
+        "push",
+        "",
+        "USER/NAME: upload it to the Hugging Face hub too, where a new model is public",
+        values,
+    )
+    return "workdir", "out"
+
+
+def export(values) -> None:
+    """Writes a student as Hugging Face's libraries load it, with a card; --push uploads it."""
+    _devices()
+    from tinyllm_jax.publishing import export, hub
+
+    if values.push:
+        hub.check(values.push)
+    step = export.export(Path(values.workdir), values.out, values.step, values.adapter, values.push)
+    print(f"wrote {values.out}  step {step:,}")
+    if values.push:
+        print(f"uploaded to {hub.push(values.out, values.push)}")
+
+
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
@@ -342,4 +375,5 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
+    "export": (export, _define_export),
 }

@@ -4,6 +4,7 @@ Every value that a template shows is escaped, because models and datasets wrote 
 filter `code` shows one as it is, in a block of code.
 """
 
+import json
 import os
 import re
 
@@ -12,22 +13,27 @@ import jinja2
 CARD = "README.md"
 
 
-class _Markdown(str):
-    """A text that is Markdown already."""
+class _Verbatim(str):
+    """A text that is shown as it is: code, and what is Markdown already."""
 
 
 def escape(text: object) -> str:
     """A value in one line of Markdown that shows it as it is, in a table too."""
-    if isinstance(text, _Markdown):
+    if isinstance(text, _Verbatim):
         return text
     return re.sub(r"([\\`*_{}\[\]<>&#|!~$])", r"\\\1", " ".join(str(text).split()))
 
 
-def _code(text: str, language: str = "") -> _Markdown:
+def _literal(text: str) -> _Verbatim:
+    """A text as a literal of Python, for a block of code."""
+    return _Verbatim(json.dumps(text, ensure_ascii=False))
+
+
+def _code(text: str, language: str = "") -> _Verbatim:
     """A block of code; its fence is longer than any run of backticks in it."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return _Markdown(f"{fence}{language}\n{text.rstrip()}\n{fence}")
+    return _Verbatim(f"{fence}{language}\n{text.rstrip()}\n{fence}")
 
 
 ENVIRONMENT = jinja2.Environment(
@@ -40,6 +46,7 @@ ENVIRONMENT = jinja2.Environment(
     keep_trailing_newline=True,
 )
 ENVIRONMENT.filters["code"] = _code
+ENVIRONMENT.filters["literal"] = _literal
 ENVIRONMENT.filters["thousands"] = "{:,}".format  # 1234 → "1,234"
 
 
