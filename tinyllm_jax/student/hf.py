@@ -144,7 +144,10 @@ def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
 
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(mode)  # safetensors lets the owner alone read it
     except (OSError, SafetensorError) as e:
         raise UserError(f"cannot write {path}: {e}; choose another directory or make room") from e
     partial.replace(path)
