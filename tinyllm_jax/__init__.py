@@ -12,11 +12,13 @@ Everything else looks at one of those two. The packages, in the order of the dat
     evaluation/  accuracies with intervals, predictions, the report
     pages/       templates, style sheet and charts of the two HTML pages
     storage      paths that a user names, local or gs://, and files written whole
+    publishing/  a run's student as a Hugging Face directory or a PEFT adapter, and its model card
+    cards/       templates of the README.md of what is exported
     cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
                  `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 
-Imports go one way: cli → training | teachers | evaluation → student | corpus → batching |
-tasks.
+Imports go one way: cli → publishing → training | teachers | evaluation → student | corpus →
+batching | tasks.
 """
 
 __version__ = "0.1.0"

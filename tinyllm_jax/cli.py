@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, tasks
+from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, storage, tasks
 from tinyllm_jax.errors import UserError
 
 
@@ -292,14 +292,51 @@ def predict(values) -> None:
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
 
 
+# --------------------------------------------------------------------------------------------------
+# Export.
+
+
+def _define_export(values, argv):
+    flags.DEFINE_string("workdir", "", "the workdir of a run", values)
+    flags.DEFINE_string(
+        "step", "best", "the checkpoint: best (on validation), last, or a step", values
+    )
+    flags.DEFINE_string("out", "", "the directory to write, new or empty", values)
+    flags.DEFINE_bool("adapter", False, "write the LoRA updates alone, for PEFT", values)
+    flags.DEFINE_string(
+        "push",
+        "",
+        "USER/NAME: upload it to the Hugging Face hub too, where a new model is public",
+        values,
+    )
+    return "workdir", "out"
+
+
+def export(values) -> None:
+    """Writes a student as Hugging Face's libraries load it, with a card; --push uploads it."""
+    cli_devices.prepare()
+    from tinyllm_jax.publishing import export, hub
+
+    if values.push:
+        hub.check(values.push)
+    step = export.export(
+        storage.path(values.workdir), values.out, values.step, values.adapter, values.push
+    )
+    print(f"wrote {values.out}  step {step:,}")
+    if values.push:
+        print(f"uploaded to {hub.push(values.out, values.push)}")
+
+
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
     "corpus select": (cli_corpus.corpus_select, cli_corpus.define_select),
     "corpus inspect": (cli_corpus.corpus_inspect, cli_corpus.define_inspect),
     "corpus verify": (cli_corpus.corpus_verify, cli_corpus.define_verify),
+    "corpus export": (cli_corpus.corpus_export, cli_corpus.define_export),
     "teach": (teach, _define_teach),
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
+    "export": (export, _define_export),
 }

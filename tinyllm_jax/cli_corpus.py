@@ -1,4 +1,4 @@
-"""The `tinyllm corpus` commands: import, build, select, inspect, verify."""
+"""The `tinyllm corpus` commands: import, build, select, inspect, verify, export."""
 
 import sys
 
@@ -217,3 +217,19 @@ def corpus_verify(values) -> None:
     manifest = verify(values.corpus)
     shards = sum(map(len, manifest.splits.values()))
     print(f"{values.corpus} is whole: {shards} shard(s), fingerprint {manifest.fingerprint[:16]}")
+
+
+def define_export(values, argv):
+    """The flags of `corpus_export`."""
+    flags.DEFINE_string("corpus", "", "the corpus", values)
+    flags.DEFINE_string("out", "", "the directory to write, new or empty", values)
+    return "corpus", "out"
+
+
+def corpus_export(values) -> None:
+    """Writes a corpus as Parquet with a card, as `datasets` and the Hugging Face hub read it."""
+    from tinyllm_jax.corpus.exporting.parquet import export
+
+    written = export(values.corpus, values.out)
+    counts = ", ".join(f"{split} {rows:,}" for split, rows in written.items())
+    print(f"wrote {values.out}  {counts} rows")

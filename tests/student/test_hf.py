@@ -40,6 +40,8 @@ def test_round_trip_is_byte_exact(saved, tmp_path):
     hf.save_hf(tmp_path / "again", again, loaded)
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
+    modes = {path.stat().st_mode for path in directory.iterdir()}
+    assert len(modes) == 1  # whoever may read one file may read all
 
 
 def test_real_weights_round_trip(flan_t5_small, tmp_path):

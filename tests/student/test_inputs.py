@@ -39,6 +39,7 @@ def test_prompt_is_the_papers(tokenizer):
     bare = "predict: Does it?\nAnswer Choices:\n(a) yes\n(b) no way"
     assert rows == [tokenizer(WHOLE)["input_ids"], tokenizer(bare)["input_ids"]]
     assert cuts == [0, 0] and rows[0][-1] == 1
+    assert [inputs.prompt(q, "predict") for q in (QUESTION, BARE)] == [WHOLE, bare]
 
 
 def test_truncation_cuts_the_end_of_the_context_only(tokenizer):

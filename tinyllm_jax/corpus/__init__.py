@@ -15,6 +15,7 @@ The sub-packages use them:
     joining/    makes a corpus from questions, rationale logs, files of rationales, other corpora
     judging/    says what is wrong with a rationale, and counts it
     importing/  reads rationales that others wrote, in their own formats
+    exporting/  writes a corpus as Parquet files, for those who do not have this program
     showing/    shows a corpus's report and a sample of its rows, as text and as a page
 
 Training and evaluation read a corpus through `store` and know nothing of the sub-packages.

@@ -10,7 +10,6 @@ object store renames file by file; whoever reads DIR meanwhile gets an error abo
 """
 
 import collections
-import contextlib
 import hashlib
 import json
 import math
@@ -20,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from tinyllm_jax import errors, storage
+from tinyllm_jax import directories, errors, storage
 from tinyllm_jax.corpus import codec, tfrecord
 from tinyllm_jax.corpus.manifest import MANIFEST, Manifest, Shard, load_manifest, manifest_bytes
 from tinyllm_jax.corpus.schema import Row, check_teacher
@@ -136,52 +135,11 @@ def write_corpus(
       UserError: `out` is not empty or cannot be written, or a row is malformed. Nothing is left
         behind.
     """
-    path = require_free(out)
+    directories.require_free(out)
     for split, split_rows in rows.items():
         _check_rows(task, teachers, split, split_rows)
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    _remove(partial)  # a killed process that had our number may have left it
-    try:
-        partial.mkdir(parents=True)
-        manifest = _write_files(partial, task, teachers, rows, report, source)
-        _rename(partial, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; choose another --out or make room"
-        ) from None
-    finally:
-        _remove(partial)
-    return manifest
-
-
-def require_free(out: str | os.PathLike) -> epath.Path:
-    """The absolute path of a directory that a new corpus may be written to.
-
-    Raises:
-      UserError: something is there that is not an empty directory.
-    """
-    path = storage.absolute(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            f"{path} exists and is not an empty directory; delete it or choose another --out"
-        )
-    return path
-
-
-def _rename(source: epath.Path, out: epath.Path) -> None:
-    """Renames a directory to a name that is free or that of an empty directory."""
-    if storage.is_local(out):
-        os.rename(source, out)  # replaces an empty directory, and nothing else, in one step
-    else:
-        if out.exists():
-            out.rmdir()
-        source.rename(out)
-
-
-def _remove(directory: epath.Path) -> None:
-    """Removes a directory of ours and all in it, where there is one."""
-    with contextlib.suppress(OSError):
-        directory.rmtree()
+    with directories.whole(out) as partial:
+        return _write_files(partial, task, teachers, rows, report, source)
 
 
 def _check_rows(task: str, teachers: Sequence[str], split: str, rows: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from tinyllm_jax import storage
+from tinyllm_jax import directories, storage
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Row
@@ -57,7 +57,7 @@ def select(
     """
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
-    store.require_free(out)
+    directories.require_free(out)
     if not corpus.teachers:
         raise UserError(f"{corpus.directory} has no rationales: there is nothing to select")
     rows = corpus.nonempty_rows("train")

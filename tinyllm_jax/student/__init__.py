@@ -7,6 +7,7 @@
     partition.py      the mesh's axes, and how activations and kernels lie on it
     lora.py           adds, recognises and merges low-rank updates
     hf.py             Hugging Face safetensors, in and out
+    export.py         a whole Hugging Face directory, tokenizer included, or a PEFT adapter
     inputs.py         text to token ids: tokenizers, the prompt, truncation
     words.py          a tokenizer of whole words, for students that start from nothing
     decoding.py       greedy generation, and the likelihood of given targets

@@ -84,7 +84,7 @@ def load_hf(name_or_dir: str | os.PathLike, **config_overrides: Any) -> tuple[St
     files = _files(directory)
     config = override(_with_tying(config, directory, files), config_overrides)
     shapes = traverse_util.flatten_dict(param_shapes(override(config, {"lora_rank": 0})), sep="/")
-    names = _names(shapes)
+    names = tensor_names(shapes)
     _check(directory, shapes, names, files)
 
     # Each tensor goes to its place in a parameter: kernels are stored (out, in) there, and a tensor
@@ -111,8 +111,6 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
     Raises:
       UserError: `params` still has LoRA updates, or the directory already holds weights.
     """
-    from safetensors.numpy import save_file
-
     flat = traverse_util.flatten_dict(params, sep="/")
     if any(map(is_lora, flat)):
         raise UserError(
@@ -127,18 +125,35 @@ def save_hf(directory: str | os.PathLike, config: StudentConfig, params: dict) -
 
     # Each slice of a parameter becomes a tensor of its own, and kernels (in, out) become (out, in).
     tensors = {}
-    for name, (path, layer) in _names(flat).items():
+    for name, (path, layer) in tensor_names(flat).items():
         leaf = np.asarray(flat[path] if layer is None else flat[path][layer], np.float32)
         tensors[name] = np.ascontiguousarray(leaf.T if path.endswith("/kernel") else leaf)
 
-    # The weights appear under their name when they are whole.
     (directory / "config.json").write_text(json.dumps(to_hf_config(config), indent=2) + "\n")
-    partial = directory / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(directory / "model.safetensors")
+    write_tensors(directory / "model.safetensors", tensors)
 
 
-def _names(leaves: dict[str, Any]) -> dict[str, tuple[str, int | None]]:
+def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a safetensors file, which appears under its name when it is whole.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(mode)  # safetensors lets the owner alone read it
+    except (OSError, SafetensorError) as e:
+        raise UserError(f"cannot write {path}: {e}; choose another directory or make room") from e
+    partial.replace(path)
+
+
+def tensor_names(leaves: dict[str, Any]) -> dict[str, tuple[str, int | None]]:
     """What each tensor is called there, and which of our parameters it is.
 
     Args:

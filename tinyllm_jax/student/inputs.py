@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student.config import EOS_ID, PAD_ID
-from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.tasks.question import SEPARATOR, Question
 
 _BYTE_OFFSET = 3  # ByT5: ids 0, 1, 2 are pad, end and unknown; byte b is b + 3
 
@@ -90,6 +90,15 @@ def question_text(question: Question) -> tuple[str, str]:
     return question.context, f"{question.question}\nAnswer Choices:{choices}"
 
 
+def prompt(question: Question, prefix: str) -> str:
+    """A question as one text, as whoever has the model without this program must write it.
+
+    Its token ids are those that `encode_questions` puts together from pieces.
+    """
+    context, rest = question_text(question)
+    return f"{prefix}: {context}{SEPARATOR}{rest}" if context else f"{prefix}: {rest}"
+
+
 def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: int) -> int:
     """The input length with which every question, without its context, fits; at least `length`.
 
@@ -140,7 +149,7 @@ def encode_questions(
 def _pieces(tokenizer, questions: tuple[Question, ...]) -> tuple[list[list[int]], list[list[int]]]:
     """The ids of each question's context, and of the rest of it."""
     texts = [question_text(question) for question in questions]
-    tails = _ids(tokenizer, [f" \n {text}" if context else text for context, text in texts])
+    tails = _ids(tokenizer, [f"{SEPARATOR}{rest}" if context else rest for context, rest in texts])
     return _ids(tokenizer, [context for context, _ in texts]), tails
 
 

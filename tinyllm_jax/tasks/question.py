@@ -5,7 +5,7 @@ import hashlib
 import json
 
 SPLITS = ("train", "validation", "test")
-SEPARATOR = " \n "  # stands between the parts of a context
+SEPARATOR = " \n "  # between the parts of a context, and between it and its question
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,8 +38,13 @@ def find_step(directory: epath.Path, wanted: str = "best") -> int:
     return int(wanted)
 
 
-def restore(directory: epath.Path, step: int) -> Student:
-    """The student of one checkpoint of a workdir, on one device, its LoRA updates merged.
+def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
+    """The student of one checkpoint of a workdir, on one device.
+
+    Args:
+      directory: the workdir.
+      step: the checkpoint's.
+      merged: whether LoRA updates, where it has any, are merged into its kernels.
 
     Raises:
       UserError: not a workdir, no such checkpoint, or a damaged one.
@@ -53,7 +58,7 @@ def restore(directory: epath.Path, step: int) -> Student:
     )
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS)
     params = saved.restore(step, {"params": target})["params"]
-    if shape.lora_rank:
+    if shape.lora_rank and merged:
         shape, params = lora.merge_lora(shape, params)
     tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
     return initial.student_of(run, shape, params, tokenizer)

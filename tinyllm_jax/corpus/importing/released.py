@@ -35,7 +35,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from etils import epath
 
-from tinyllm_jax import storage
+from tinyllm_jax import directories, storage
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.joining.policy import weight_of
 from tinyllm_jax.corpus.judging import quality
@@ -97,7 +97,7 @@ def import_released(directory: str | os.PathLike, task: str, out: str | os.PathL
     Raises:
       UserError: there are no such files, a question file is not JSON, or `out` is not free.
     """
-    store.require_free(out)
+    directories.require_free(out)
     root = storage.path(directory)
     tally = Tally()
     rows = {}

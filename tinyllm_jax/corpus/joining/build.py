@@ -6,6 +6,7 @@ Everything is joined by id and content, never by row order.
 import os
 from collections.abc import Mapping, Sequence
 
+from tinyllm_jax import directories
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.joining import choose
 from tinyllm_jax.corpus.joining.choose import StatedAnswers
@@ -63,7 +64,7 @@ def build(
     rationales = rationales or {}
     for teacher in rationales:
         check_teacher(teacher)
-    store.require_free(out)
+    directories.require_free(out)
     known = {identity_of(question): question for part in questions.values() for question in part}
     logged = read_logs(logs, task, known)
     merged = read_corpora(corpora, task, questions)
