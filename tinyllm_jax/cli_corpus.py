@@ -158,7 +158,7 @@ def define_select(values, argv):
     """The flags of `corpus_select`."""
     flags.DEFINE_string("corpus", "", "the corpus; it stays as it is", values)
     flags.DEFINE_string(
-        "policy", "", "helpful, selected, soft or router (by readers), or votes", values
+        "policy", "", "helpful, selected, soft or router (by readers), clean or votes", values
     )
     cli_flags.define_config(
         values,
