@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from tinyllm_jax.studies.study import study_of
 from tinyllm_jax.teachers import config as teachers
 from tinyllm_jax.training import loop
 from tinyllm_jax.training.recipes import run_of, set_student
@@ -29,7 +30,7 @@ def load(name: str, arg: str):
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module, module.get_config(arg or None)
+    return module, module.get_config(arg) if arg else module.get_config()
 
 
 TEACHERS = {"teachers": "", "teachers_cpu": "mode=unforced"}
@@ -45,6 +46,13 @@ def test_teachers_are_as_they_must_be(name):
     assert f"configs/{name}.py" in module.__doc__ and len(config.teachers) > 2
     for teacher in config.teachers:
         teachers.check(teacher, config.teachers[teacher])
+
+
+def test_studies_are_as_they_must_be():
+    for path in sorted((CONFIGS / "studies").glob("*.py")):
+        module, config = load(f"studies/{path.stem}", "")
+        assert f"configs/studies/{path.name}" in module.__doc__
+        assert len(study_of(config).cells()) > 2
 
 
 @pytest.mark.parametrize("name, arg", [(n, a) for n, args in ARGUMENTS.items() for a in args])

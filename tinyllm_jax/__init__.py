@@ -19,8 +19,8 @@ Everything else looks at one of those two. The packages, in the order of the dat
     cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
                  `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 
-Imports go one way: cli → publishing → training | teachers | evaluation → student | corpus →
-batching | tasks.
+Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation →
+student | corpus → batching | tasks.
 """
 
 __version__ = "0.1.0"
