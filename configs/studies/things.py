@@ -34,6 +34,12 @@ def get_config():
         {"name": "all three", "teachers": "all"},
         {"name": "helpful", "teachers": "all", "policy": "helpful"},
         {"name": "selected", "teachers": "all", "policy": "selected"},
+        {
+            "name": "selected after",
+            "teachers": "all",
+            "policy": "selected",
+            "overrides": {"objective.after": 0.5},
+        },
         {"name": "soft", "teachers": "all", "policy": "soft"},
         {"name": "permuted", "teachers": "material+shape", "policy": "permuted"},
     )

@@ -2,11 +2,18 @@
 
 import json
 
+import jax
 import ml_collections
 import pytest
 
 from tinyllm_jax import cli
+from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.evaluation import score
+from tinyllm_jax.student import hf, model
+from tinyllm_jax.student.config import student_config
+from tinyllm_jax.student.inputs import load_tokenizer
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.studies import page, report, runner
 from tinyllm_jax.studies.study import study_of
 from tinyllm_jax.training import loop
@@ -138,6 +145,7 @@ def test_another_study_in_the_same_directory_is_refused(things_corpus, tmp_path)
         (dict(methods=({"name": "a", "policy": "best"},)), "unknown policy of 'a' 'best'"),
         (dict(methods=({"name": "a", "overrides": {"stepz": 1}},)), "did you mean 'steps'"),
         (dict(methods=({"name": "a", "overrides": {"steps": -1}},)), "config.steps is -1"),
+        (dict(methods=({"name": "a", "policy": "zero-shot"},)), "this student has none"),
     ],
 )
 def test_what_a_study_may_not_be(change, words, things_corpus):
@@ -149,3 +157,18 @@ def test_what_a_study_may_not_be(change, words, things_corpus):
     with pytest.raises(UserError) as error:
         study_of(config)
     assert words in str(error.value)
+
+
+def test_zero_shot_asks_the_weights_as_they_are(things_corpus, tmp_path):
+    shape = student_config("byte-tiny")
+    params = model.init_params(shape, jax.random.key(3))
+    hf.save_hf(tmp_path / "t5", shape, params)
+    load_tokenizer("byte").save_pretrained(tmp_path / "t5")
+    config = small(things_corpus, ({"name": "as it is", "policy": "zero-shot"},))
+    set_student(config.base, str(tmp_path / "t5"))
+    done = runner.run(study_of(config), tmp_path / "out")
+    (result,) = done.tested.values()
+    assert result.step is None and result.n == 24
+    questions = [row.question for row in Corpus(things_corpus).rows("test")]
+    student = Student(shape, params, load_tokenizer("byte"), {"answer": "predict"}, 128)
+    assert result.predictions == score.evaluate(student, questions).predictions

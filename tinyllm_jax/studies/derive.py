@@ -9,7 +9,7 @@ from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.selection.select import select
-from tinyllm_jax.studies.study import PERMUTED, Cell, Study
+from tinyllm_jax.studies.study import PERMUTED, ZERO_SHOT, Cell, Study
 
 
 def corpus_of(study: Study, cell: Cell, root: epath.Path) -> Corpus:
@@ -28,7 +28,7 @@ def corpus_of(study: Study, cell: Cell, root: epath.Path) -> Corpus:
         corpus = _fraction(corpus, cell, root)
     method = study.methods[cell.method]
     policy, threshold = method.policy, method.threshold
-    if not policy:
+    if policy in ("", ZERO_SHOT):
         return corpus
     # The readers are shared by all policies of a corpus, so their directory does not name one.
     name = f"{_name(cell)}-s{cell.seed}"

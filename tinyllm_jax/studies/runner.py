@@ -14,8 +14,8 @@ from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import results, score
 from tinyllm_jax.studies.derive import corpus_of
-from tinyllm_jax.studies.study import Cell, Study
-from tinyllm_jax.training import loop, metrics, restore
+from tinyllm_jax.studies.study import ZERO_SHOT, Cell, Study
+from tinyllm_jax.training import initial, loop, metrics, restore
 
 CELL, FAILED, TEST = "cell.json", "failed.json", "test"
 
@@ -123,6 +123,11 @@ def chosen(study: Study, out: epath.Path) -> list[Cell]:
 
 def _train(study: Study, cell: Cell, folder: epath.Path, out: epath.Path) -> bool:
     """Trains a cell, and notes it as trained; False where it was stopped before its end."""
+    if study.methods[cell.method].policy == ZERO_SHOT:
+        note = {"cell": dataclasses.asdict(cell), "validation_accuracy": 0.0, "seconds_in_steps": 0}
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write(folder / CELL, json.dumps(note, indent=1))
+        return True
     corpus = corpus_of(study, cell, out / "corpora")
     began = time.monotonic()
     done = loop.train(study.run(cell), corpus.directory, folder / "run")
@@ -147,8 +152,11 @@ def _test(study: Study, cell: Cell, out: epath.Path) -> None:
     if (folder / TEST / "results.json").exists():
         return
     corpus = Corpus(study.corpus(cell), task=cell.task)
-    at = restore.find_step(folder / "run")
-    student = restore.restore(folder / "run", at)
+    if study.methods[cell.method].policy == ZERO_SHOT:
+        at, student = None, initial.student_as_it_is(study.run(cell))
+    else:
+        at = restore.find_step(folder / "run")
+        student = restore.restore(folder / "run", at)
     questions = [row.question for row in corpus.nonempty_rows("test")]
     train = [row.question for row in corpus.rows("train")]
     result = score.evaluate(student, questions, train_questions=train, step=at)

@@ -16,6 +16,7 @@ from tinyllm_jax.training.recipes import run_of, set_student
 from tinyllm_jax.training.run import Run
 
 PERMUTED = "permuted"  # the control: each rationale is put to another question
+ZERO_SHOT = "zero-shot"  # the student's weights as they are, without any training
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]*")  # a method's name: in file names too
 
 
@@ -25,7 +26,7 @@ class Method:
 
     Attributes:
       teachers: as `config.objective.teachers`: "none", "all", or names with weights.
-      policy: "" for the corpus as it is, one of `select.POLICIES`, or "permuted".
+      policy: "" for the corpus as it is, one of `select.POLICIES`, "permuted", or "zero-shot".
       threshold: of the policy `helpful`, in nats.
       overrides: fields of the run that differ from the study's base, by dotted name.
       weights: the weights of the rationales to choose from on validation; empty: the base's.
@@ -69,8 +70,9 @@ class Study:
         for name, method in self.methods.items():
             if not NAME.fullmatch(name):
                 raise UserError(f"method '{name}': use letters, digits, blanks and . + _ - alone")
-            if method.policy not in ("", PERMUTED, *POLICIES):
-                raise unknown(f"policy of '{name}'", method.policy, (PERMUTED, *POLICIES))
+            if method.policy not in ("", PERMUTED, ZERO_SHOT, *POLICIES):
+                known = (PERMUTED, ZERO_SHOT, *POLICIES)
+                raise unknown(f"policy of '{name}'", method.policy, known)
         if self.baseline not in self.methods:
             raise unknown("baseline", self.baseline, self.methods)
         for fraction in self.fractions:
@@ -79,7 +81,12 @@ class Study:
         if not (self.corpora and self.students and self.fractions and self.seeds):
             raise UserError("a study needs a corpus, a student, a fraction and a seed")
         for cell in self.cells():
-            self.run(cell)  # raises for a field that no run can have
+            run = self.run(cell)  # raises for a field that no run can have
+            if self.methods[cell.method].policy == ZERO_SHOT and not run.student.weights:
+                raise UserError(
+                    f"'{cell.method}' asks weights as they are, and this student has none: "
+                    "leave it out, or give a student of the hub or of a directory"
+                )
 
     def cells(self) -> list["Cell"]:
         """Every cell, those of one seed together; each weight to choose from is a cell."""
