@@ -73,11 +73,10 @@ def run(study: Study, out: epath.Path, shard: tuple[int, int] = (0, 1)) -> Done:
         if stopped:
             break
         (folder / FAILED).unlink(missing_ok=True)
+        _test_chosen(study, cells, out)
         jax.clear_caches()
     if not stopped:
-        for cell in chosen(study, out):
-            if cell in cells:
-                _test(study, cell, out)
+        _test_chosen(study, cells, out)
     return dataclasses.replace(read(study, out), stopped=stopped)
 
 
@@ -144,6 +143,13 @@ def _train(study: Study, cell: Cell, folder: epath.Path, out: epath.Path) -> boo
     }
     storage.write(folder / CELL, json.dumps(note, indent=1))
     return True
+
+
+def _test_chosen(study: Study, cells: list[Cell], out: epath.Path) -> None:
+    """Tests those of the cells for which nothing is left to choose."""
+    for cell in chosen(study, out):
+        if cell in cells:
+            _test(study, cell, out)
 
 
 def _test(study: Study, cell: Cell, out: epath.Path) -> None:
