@@ -194,7 +194,11 @@ def verdict(table: Table) -> list[str]:
         (best, best.against_teacher, f"the best single teacher's student, {table.best_teacher}"),
     ):
         if test:
-            said.append(f"{line.method} is {points(test)} points from {other} ({p_value(test.p)}).")
+            side = "ahead of" if test.mean >= 0 else "behind"
+            said.append(
+                f"{line.method} is {100 * abs(test.mean):.1f} points {side} {other} "
+                f"({p_value(test.p)})."
+            )
     shares = [line.against_baseline.discordant for line in table.lines if line.against_baseline]
     if shares:
         share = plain.median(shares)
