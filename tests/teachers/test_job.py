@@ -189,10 +189,57 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
 
 def test_a_job_that_only_fails_gives_up(tmp_path):
     many = tasks.load("things", "train=150,validation=1,test=1")["train"]
-    with pytest.raises(
-        UserError, match="the first 100 requests all failed, the last with: timed out"
-    ):
+    with pytest.raises(UserError, match="100 requests in a row failed, the last with: timed out"):
         run(tmp_path / "l.tfrecord", Flaky(lambda request: True), many)
+
+
+def test_an_outage_in_the_middle_ends_the_job_and_the_next_run_goes_on(tmp_path):
+    many = tasks.load("things", "train=150,validation=1,test=1")["train"]
+    path, flaky = tmp_path / "l.tfrecord", Flaky(lambda request: len(flaky.asked) > 5)
+    with pytest.raises(UserError, match="100 requests in a row failed"):
+        run(path, flaky, many)
+    assert len(flaky.asked) == 105 and flaky.closed
+    again = run(path, Flaky(), many)
+    assert (again.done_before, again.written, again.left) == (5, 145, 0)
+
+
+def test_prompts_that_are_too_long_say_nothing_about_the_others(tmp_path):
+    many = tasks.load("things", "train=150,validation=1,test=1")["train"]
+
+    class Long(Flaky):
+        def generate(self, requests, stop):
+            for result in super().generate(requests, stop):
+                yield dataclasses.replace(result, too_long=bool(result.error))
+
+    flaky = Long(lambda request: len(flaky.asked) <= 120)
+    assert run(tmp_path / "l.tfrecord", flaky, many).written == 30
+
+
+def test_an_empty_text_is_a_failure(tmp_path, capsys):
+    class Mute(Flaky):
+        def generate(self, requests, stop):
+            for result in super().generate(requests, stop):
+                yield dataclasses.replace(result, text=" \n")
+
+    path = tmp_path / "l.tfrecord"
+    result = run(path, Mute(), QUESTIONS[:3])
+    assert (result.written, len(result.failed), result.left) == (0, 3, 3)
+    assert job.reasons([result]) == "3 × the text is empty"
+    assert "failed: train" in capsys.readouterr().err
+    assert {row.error for row in read_log(path)} == {"the text is empty"}
+    assert run(path, Flaky(), QUESTIONS[:3]).written == 3
+
+
+def test_an_empty_row_of_an_older_log_is_asked_again(tmp_path):
+    path = tmp_path / "shape.tfrecord"
+    run(path, Flaky(), QUESTIONS[:3])
+    written = [dataclasses.replace(row, text="") for row in read_log(path)]
+    path.unlink()
+    with Log(path, "things", "shape") as log:
+        for row in written:
+            log.append(row)
+        assert not log.rows and len(log.failed) == 3
+    assert run(path, Flaky(), QUESTIONS[:3]).written == 3
 
 
 def test_unforced_samples_of_each_question(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyllm_jax.errors import UserError
+from tinyllm_jax.errors import UserError, printable
 from tinyllm_jax.tasks.question import SPLITS, Question, problem
 
 Rows = Iterable[tuple[str, dict[str, Any]]]
@@ -206,7 +206,7 @@ def _convert(
 def print_notes(task: str, notes: Iterable[str]) -> None:
     """Prints what was left out, so that no row is lost in silence."""
     for note in notes:
-        print(f"{task}: {note}", file=sys.stderr)
+        print(f"{task}: {printable(note)}", file=sys.stderr)
 
 
 def choice_of(key: str, labels: list[str], texts: list[str]) -> str | None:

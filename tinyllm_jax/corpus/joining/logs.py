@@ -83,9 +83,9 @@ def read_logs(
         for row in _read_rows(log, task, counts):
             if _identity_of_row(row) not in known:
                 counts["rows of an unknown or changed question"] += 1
-            elif row.error:
+            elif row.failure:
                 counts["failed rows"] += 1
-                failed[row.key] = row.error
+                failed[row.key] = row.failure
             elif row.key in good:
                 counts["rows logged twice"] += 1
                 pair = good[row.key], _Found(row, log)
