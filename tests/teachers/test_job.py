@@ -1,12 +1,14 @@
 """The job: stages, shards, failures and settings, with scripted engines; it never imports jax."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
 from tinyllm_jax import tasks
+from tinyllm_jax.corpus.joining import build
 from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import config, engine, job, plan, scripted, totals
@@ -228,6 +230,30 @@ def test_an_empty_text_is_a_failure(tmp_path, capsys):
     assert "failed: train" in capsys.readouterr().err
     assert {row.error for row in read_log(path)} == {"the text is empty"}
     assert run(path, Flaky(), QUESTIONS[:3]).written == 3
+
+
+def test_questions_without_ids_are_found_by_their_content(tmp_path):
+    """A line in front moves all others; the logs of older versions name rows by their lines."""
+    path, log = tmp_path / "q.jsonl", tmp_path / "shape.tfrecord"
+    texts = [
+        json.dumps({"question": q.question, "choices": list(q.choices), "answer": q.answer})
+        for q in QUESTIONS
+    ]
+    read = lambda lines: path.write_text("\n".join(lines)) and tasks.load("things", f"jsonl:{path}")
+    first = read([*texts[1:40], texts[3]])["train"]
+    assert first[2].id == first[2].key[:16] and first[-1].id == first[2].id + "-2"
+    numbered = [
+        dataclasses.replace(question, id=str(index)) for index, question in enumerate(first, 1)
+    ]
+    assert run(log, Flaky(), numbered).written == 40
+    moved, flaky = read(["", *texts[:40], "", texts[3]])["train"], Flaky()
+    result = run(log, flaky, moved)
+    assert (result.done_before, result.written, result.left) == (40, 1, 0)
+    assert [request.question.question for request in flaky.asked] == [QUESTIONS[0].question]
+    report = build.build("things", {"train": moved}, [log], tmp_path / "out").report
+    assert report["log"]["rows of an unknown or changed question"] == 0
+    assert report["splits"]["train"]["teachers"]["shape"]["missing"] == 0
+    assert run(log, Flaky(), first).written == 0
 
 
 def test_an_empty_row_of_an_older_log_is_asked_again(tmp_path):

@@ -91,7 +91,7 @@ class LogRow:
         """
         try:
             row = cls(**json.loads(payload))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"not a row of a rationale log ({error}): {payload[:80]!r}") from None
         for field in dataclasses.fields(cls):
             allowed = typing.get_args(field.type) or (field.type,)

@@ -11,14 +11,14 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from tinyllm_jax import storage, tasks
 from tinyllm_jax.corpus.joining.choose import stated_answers
-from tinyllm_jax.corpus.joining.logs import Identity, identity_of
+from tinyllm_jax.corpus.joining.logs import Identity, identity_of, with_content_ids
 from tinyllm_jax.corpus.logrow import LogRow, read_log
 from tinyllm_jax.errors import UserError, printable
 from tinyllm_jax.progress import Progress
@@ -180,18 +180,23 @@ def run(
         try:
             for forced in PASSES[teacher.spec.mode]:
                 chosen = questions
+                good = [*log.rows.values(), *elsewhere.values()]
+                rows = with_content_ids(good, questions)
                 if forced and teacher.spec.mode == "unforced-first":
-                    rows = [*log.rows.values(), *elsewhere.values()]
                     chosen = _never_answered_right(teacher, questions, rows)
                 logged = log.rows.keys() | elsewhere.keys()
                 planned = plan.requests(teacher, chosen, forced, logged)
+                older = {_place(row) for row, was in zip(rows, good, strict=True) if row != was}
+                planned = [_found_among(older, request) for request in planned]
                 missing_before = sum(not request.logged for request in planned)
                 if missing_before and not stop():
                     if engine is None:
                         engine = (open_engine or _open_engine)(teacher)
                     failed += _write(teacher, engine, planned, log, stop)
                 logged = log.rows.keys() | elsewhere.keys()
-                missing_now = sum(request.key not in logged for request in planned)
+                missing_now = sum(
+                    not request.logged and request.key not in logged for request in planned
+                )
                 done_before += len(planned) - missing_before
                 written += missing_before - missing_now
                 left += missing_now
@@ -202,6 +207,17 @@ def run(
         result = JobResult(path, done_before, written, tuple(failed), left, stopped, log.cut)
         _print_summary(teacher, result, log)
     return result
+
+
+def _place(row: LogRow) -> tuple:
+    """What a row of given settings is about: which question, and which of its rationales."""
+    return row.split, row.question_id, row.question_key, row.forced, row.sample
+
+
+def _found_among(older: Container[tuple], request: Request) -> Request:
+    """The request, as `logged` where a log has its row under the question's older id."""
+    place = *identity_of(request.question), request.forced, request.sample
+    return dataclasses.replace(request, logged=True) if place in older else request
 
 
 def _open_engine(teacher: Teacher) -> Engine:
