@@ -74,6 +74,7 @@ def build(
     stated = _stated_answers(logged, known)
     columns = merged.rationales | in_files.rationales | _chosen(logged, stated, known)
     if not any(columns.values()):
+        _check_answers(stated, known)
         inputs = ", ".join(map(str, [*logs, *corpora])) or "no log"
         raise UserError(
             f"no row of {inputs} is about a question of task '{task}'; give the log and the "
@@ -134,6 +135,22 @@ def _chosen(logged: LoggedRows, stated: Stated, known: Mapping[Identity, Questio
             if chosen:
                 columns[teacher][identity] = chosen
     return columns
+
+
+def _check_answers(stated: Stated, known: Mapping[Identity, Question]) -> None:
+    """Raises `UserError` where there are samples, and none of them states the gold answer."""
+    answers = [
+        answer == known[identity].answer if answer is not None else None
+        for by_question in stated.values()
+        for identity, samples in by_question.items()
+        for answer in samples.values()
+    ]
+    if answers:
+        raise UserError(
+            f"none of the {len(answers):,} unforced rationales states the gold answer: "
+            f"{answers.count(False):,} state another, {answers.count(None):,} none that can be "
+            f"read; look at the prompt and the stop strings, or choose mode unforced-first"
+        )
 
 
 def _row(question: Question, teachers: Sequence[str], columns: Columns) -> Row:
