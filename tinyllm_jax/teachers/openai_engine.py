@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,7 @@ import ml_collections
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.teachers import config, openai_reply, reply
 from tinyllm_jax.teachers.engine import Request, Result
-from tinyllm_jax.teachers.openai_reply import NO_KEY, Failure, line_without_key
+from tinyllm_jax.teachers.openai_reply import NO_KEY, line_without_key
 
 POLL = 0.1  # seconds between two looks at `stop()`
 CONNECT, FIND = 10.0, 30.0  # seconds for reaching a server, and for its list of models
@@ -47,7 +47,7 @@ class OpenaiEngine:
         self._models: list[str] = []  # those that the server lists
         self._client = self._make_client()
         # The event loop runs in a thread of its own, for a notebook has one in the main thread.
-        self._loop, self._thread = asyncio.new_event_loop(), ThreadPoolExecutor(1)
+        self._runner, self._thread, self._closed = asyncio.Runner(), ThreadPoolExecutor(1), False
         try:
             self._run(self._find_server())
         except BaseException:
@@ -87,7 +87,7 @@ class OpenaiEngine:
                     and not stop()
                     and (request := next(waiting, None)) is not None
                 ):
-                    working.add(self._loop.create_task(self._answer(request)))
+                    working.add(self._runner.get_loop().create_task(self._answer(request)))
                 if not working:
                     return
                 done, working = self._run(
@@ -103,14 +103,15 @@ class OpenaiEngine:
 
     def close(self) -> None:
         """Drops what is in flight, and closes the connections."""
-        if not self._loop.is_closed():
+        if not self._closed:
+            self._closed = True
             self._run(self._client.close())
+            self._thread.submit(self._runner.close).result()
             self._thread.shutdown()
-            self._loop.close()
 
     def _run(self, work: Coroutine) -> Any:
         """What a coroutine returns."""
-        return self._thread.submit(self._loop.run_until_complete, work).result()
+        return self._thread.submit(self._runner.run, work).result()
 
     async def _answer(self, request: Request) -> Result:
         """What becomes of a request.
@@ -133,17 +134,17 @@ class OpenaiEngine:
                 content = (await resource.with_raw_response.create(**parameters)).content
                 return reply.openai_result(request, content, stop, words - kept, secret)
             except openai.APIError as error:
-                failure = openai_reply.failure_of(error, parameters, self._key)
-            if failure.about in openai_reply.PARAMETERS:
-                self._leave_out(parameters, failure)
-            elif failure.about == "window" and shorter:
+                line, about = openai_reply.failure_of(error, parameters, self._key)
+            if about in openai_reply.PARAMETERS:
+                self._leave_out(about, parameters[about], line)
+            elif about == "window" and shorter:
                 kept = shorter.pop()
             else:
-                if failure.about != "server" or self._http.last_reply < began:
-                    self._check_hope(failure)
-                too_long = failure.about == "window"
+                if about != "server" or self._http.last_reply < began:
+                    self._check_hope(line, about)
                 told = "prompt does not fit the model's window even without its context: "
-                return Result(request, error=told * too_long + failure.line, too_long=too_long)
+                line = told * (about == "window") + line
+                return Result(request, error=line, too_long=about == "window")
 
     def _parameters(self, text: str, seed: int) -> dict:
         """The parameters of a request, without those that the server does not take."""
@@ -163,27 +164,24 @@ class OpenaiEngine:
             parameters |= {instead: value} if instead else {}
         return parameters
 
-    def _leave_out(self, parameters: Mapping, failure: Failure) -> None:
-        """Leaves out, from now on, a parameter that the server refuses.
+    def _leave_out(self, name: str, value: object, line: str) -> None:
+        """Leaves out, from now on, a parameter whose value the server refuses in that line.
 
         Raises:
           UserError: the text hangs on it.
         """
-        name, value = failure.about, parameters[failure.about]
         instead, only = openai_reply.QUIRKS.get(name, ("", "none"))
-        if only not in (None, value) or instead not in failure.line:
-            raise self._error(
-                f"the server refuses {name} {value}; change that field; {self.spec.base_url} says: "
-                f"{failure.line}"
-            )
+        if only not in (None, value) or instead not in line:
+            says = f"{self.spec.base_url} says: {line}"
+            raise self._error(f"the server refuses {name} {value}; change that field; {says}")
         if name not in self._left_out:
             self._left_out.add(name)
             told = f"it is sent {instead}" if instead else "it is asked without"
             print(f"{self.name}: the server takes no {name}; from now on {told}", file=sys.stderr)
 
-    def _check_hope(self, failure: Failure) -> None:
-        """Raises `UserError` where a failure concerns every request."""
-        spec, says = self.spec, f"{self.spec.base_url} says: {failure.line}"
+    def _check_hope(self, line: str, about: str) -> None:
+        """Raises `UserError` where a failure (`openai_reply.failure_of`) concerns every request."""
+        spec, says = self.spec, f"{self.spec.base_url} says: {line}"
         unset = ", which is not set" if self._key == NO_KEY else ""
         raw = "" if spec.chat else ", or set chat=True, for hosted APIs often have no /completions"
         model = f"check model and base_url{raw}"
@@ -193,29 +191,27 @@ class OpenaiEngine:
             "spent": f"its quota is spent; {says}",
             "key": f"check the key in ${spec.key_variable}{unset}; {says}",
             "model": f"{model}; {says}{self._doubts()}",
-            "server": f"no server answers at {spec.base_url}: {failure.line}; start it, e.g. "
+            "server": f"no server answers at {spec.base_url}: {line}; start it, e.g. "
             f"vllm serve {spec.model} --host 127.0.0.1{self._doubts()}",
         }
-        if failure.about in messages:
-            raise self._error(messages[failure.about])
+        if about in messages:
+            raise self._error(messages[about])
 
     async def _find_server(self) -> None:
         """Checks that a server answers, and keeps the names of its models."""
         import openai
 
-        once = self._client.with_options(max_retries=0)
+        once, line, about = self._client.with_options(max_retries=0), "<a web page>", ""
         try:
             content = (await once.models.with_raw_response.list()).content
+            about = "model" if content.lstrip().startswith(b"<") else ""
+            self._models = reply.model_names(content)
         except openai.APIError as error:
             # A server may have no list (404, 405), a key no right to it (403), and others may pass.
-            passes = getattr(error, "status_code", 401) not in (401, 402)
-            line, about = openai_reply.failure_of(error, {}, self._key)
-            failure = Failure(line, "" if passes else about or "server")
-        else:
-            page = content.lstrip().startswith(b"<")
-            failure = Failure("<a web page>", "model" if page else "")
-            self._models = reply.model_names(content)
-        self._check_hope(failure)
+            if getattr(error, "status_code", 401) in (401, 402):
+                line, about = openai_reply.failure_of(error, {}, self._key)
+                about = about or "server"
+        self._check_hope(line, about)
 
     def _doubts(self) -> str:
         """What may be wrong with the way to the server: no /v1, or a proxy in between."""

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from tinyllm_jax.teachers import reply
 from tinyllm_jax.teachers.engine import one_line
@@ -41,19 +40,13 @@ REFUSES_PARAMETER = (
 LASTING = r"invalid|content_filter|context_length|unsupported|badrequest|not_found|auth|billing"
 
 
-class Failure(NamedTuple):
-    """Why an attempt failed: one line without the key, and what it is about.
+def failure_of(error, parameters: Mapping, key: str) -> tuple[str, str]:
+    """What an `openai.APIError` means, the last of all attempts with these parameters.
 
-    That is a name of `ABOUT`, one of `PARAMETERS`, "key", "server" (nothing accepts a connection)
-    or "".
+    Returns:
+      (one line without the key; what it is about: a name of `ABOUT`, one of `PARAMETERS`, "key",
+      "server", to which nothing connects, or "" for anything else).
     """
-
-    line: str
-    about: str
-
-
-def failure_of(error, parameters: Mapping, key: str) -> Failure:
-    """What an `openai.APIError` means, the last of all attempts with these parameters."""
     cause = error.__cause__ or error
     line, about = str(cause) or type(cause).__name__, ""
     if hasattr(error, "status_code"):
@@ -65,11 +58,11 @@ def failure_of(error, parameters: Mapping, key: str) -> Failure:
         about = "server"
     attempts = int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
     line = line_without_key(line, key)
-    return Failure(f"{attempts} attempts failed, the last: {line}" if attempts > 1 else line, about)
+    return (f"{attempts} attempts failed, the last: {line}" if attempts > 1 else line), about
 
 
 def _about(error, parameters: Mapping) -> str:
-    """What an `openai.APIStatusError` is about, as in `Failure`."""
+    """What an `openai.APIStatusError` is about, as in `failure_of`."""
     said, status = f"{error.body} {error.message}", error.status_code
     named = str(error.body.get("param") if isinstance(error.body, dict) else "")
     named = named.removeprefix("body.")
