@@ -19,8 +19,9 @@ from tinyllm_jax.errors import UserError
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits.
 
-    The status is 0 when it did its work, 2 with one line on standard error for bad input, and 3
-    when it was stopped and the same command goes on.
+    The status is 0 when it did its work, 2 with one line on standard error for bad input, 3 when
+    it was stopped and the same command goes on, and 4 when `teach` went through all questions and
+    rows are left, which the same command tries again.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print("tinyllm: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(errors.printable(message).split())
+    print(f"tinyllm: {line}", file=sys.stderr)
     return status
 
 
@@ -138,6 +140,9 @@ def teach(values) -> None:
     if any(result.stopped for result in done.values()) or len(done) < len(chosen):
         print("tinyllm: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(3)
+    if left := sum(result.left for result in done.values()):
+        why = job.reasons(done.values())
+        sys.exit(_fail(f"rows left: {left:,} ({why}); the same command asks for them again", 4))
 
 
 # --------------------------------------------------------------------------------------------------
