@@ -289,6 +289,22 @@ def predict(values) -> None:
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
 
 
+def _define_demo(values, argv):
+    cli_students.define_students(values)
+    flags.DEFINE_integer(
+        "port", 7860, "where it listens, on 127.0.0.1", 1, 65535, flag_values=values
+    )
+
+
+def demo(values) -> None:
+    """Shows a page on this machine, on which typed questions are put to students."""
+    cli_devices.prepare()
+    from tinyllm_jax.demo import page
+
+    page.load_gradio()  # before the students, which take a while
+    page.serve(cli_students.students(values), values.port)
+
+
 # --------------------------------------------------------------------------------------------------
 # Export.
 
@@ -384,6 +400,7 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
+    "demo": (demo, _define_demo),
     "study": (study, _define_study),
     "export": (export, _define_export),
 }
