@@ -170,6 +170,9 @@ def _define_train(values, argv):
         "go on though the corpus, tokenizer, objective or student changed",
         values,
     )
+    flags.DEFINE_string(
+        "profile", "", "a local directory for a profile of steps 10 to 15, for TensorBoard", values
+    )
     return "config", "corpus", "workdir"
 
 
@@ -181,10 +184,13 @@ def train(values) -> None:
     cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(run, values.corpus, values.workdir, values.allow_changed)
+    done = loop.train(run, values.corpus, values.workdir, values.allow_changed, values.profile)
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
-    if done.questions_per_second is not None:
-        parts.append(f"{done.questions_per_second:,.1f} questions/s")
+    if done.rates is not None:
+        parts.append(f"{done.rates.questions_per_second:,.1f} questions/s")
+        parts.append(f"{done.rates.tokens_per_second:,.0f} tokens/s")
+        if done.rates.mfu is not None:
+            parts.append(f"MFU {100 * done.rates.mfu:.1f} %")
     parts.append(f"{done.compiled} shapes compiled")
     parts.append(f"useful tokens {100 * done.useful['both']:.0f} %")
     if done.best_accuracy is not None:

@@ -13,9 +13,10 @@ from tinyllm_jax import storage
 class Metrics:
     """Appends rows to a run's `metrics.jsonl` and `tensorboard/`.
 
-    A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm",
-    "questions_per_second"} or {"step", "validation_accuracy", "validation_questions",
-    "validation_terms": {term: loss}}.
+    A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm"} with the rates of
+    `throughput.Rates` that are known; or {"step", "validation_accuracy", "validation_questions",
+    "validation_terms": {term: loss}}; or, once at the end, {"step", "seconds_lost": {what:
+    seconds}}, see `LostTime`.
 
     Where files cannot be appended to, as in an object store, a thread rewrites the whole file as
     rows come: at once, or when it is done with the rewriting before.
