@@ -173,6 +173,12 @@ def _define_train(values, argv):
     flags.DEFINE_string(
         "profile", "", "a local directory for a profile of steps 10 to 15, for TensorBoard", values
     )
+    flags.DEFINE_list(
+        "report_to",
+        ["tensorboard"],
+        "where curves are shown beside metrics.jsonl: tensorboard,wandb,trackio, or none",
+        values,
+    )
     return "config", "corpus", "workdir"
 
 
@@ -184,7 +190,14 @@ def train(values) -> None:
     cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(run, values.corpus, values.workdir, values.allow_changed, values.profile)
+    done = loop.train(
+        run,
+        values.corpus,
+        values.workdir,
+        values.allow_changed,
+        values.profile,
+        values.report_to,
+    )
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
     if done.rates is not None:
         parts.append(f"{done.rates.questions_per_second:,.1f} questions/s")

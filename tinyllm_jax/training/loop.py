@@ -8,7 +8,7 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ from tinyllm_jax.training import (
     metrics,
     optimizer,
     sharding,
+    sinks,
     throughput,
     workdir,
 )
@@ -71,6 +72,7 @@ def train(
     directory: str | os.PathLike,
     allow_changed: bool = False,
     profile: str = "",
+    report_to: Sequence[str] = (sinks.TENSORBOARD,),
 ) -> Summary:
     """Trains a student on a corpus, or goes on with a run that was stopped.
 
@@ -81,16 +83,25 @@ def train(
       allow_changed: go on although the corpus, the tokenizer, the objective or the student is
         another.
       profile: a directory for a profile of a few steps, see `lost_time.Profile`; "" for none.
+      report_to: where its curves are shown, see `sinks.check`.
 
     Returns:
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
 
     Raises:
-      UserError: bad input, a workdir in use or of another run, or a loss that is not finite.
+      UserError: bad input, an absent package, a workdir in use or of another run, or a loss that is
+        not finite.
     """
+    sinks.check(report_to)
     with contextlib.ExitStack() as until_the_end:
         return _train(
-            run, corpus_dir, storage.path(directory), allow_changed, profile, until_the_end
+            run,
+            corpus_dir,
+            storage.path(directory),
+            allow_changed,
+            profile,
+            report_to,
+            until_the_end,
         )
 
 
@@ -100,6 +111,7 @@ def _train(
     directory: epath.Path,
     allow_changed: bool,
     profile: str,
+    report_to: Sequence[str],
     until_the_end: contextlib.ExitStack,
 ) -> Summary:
     """`train`; the lock on the workdir is put on `until_the_end`."""
@@ -187,7 +199,7 @@ def _train(
         donate_argnums=0,
         out_shardings=(shardings, NamedSharding(mesh, P())),
     )
-    log = metrics.Metrics(directory, start, jax.process_index() == 0)
+    log = metrics.Metrics(directory, start, jax.process_index() == 0, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
     peak = throughput.peak_flops(jax.devices()[0].device_kind, jax.device_count())
     window = Window(list(terms), run.batch_size, log, schedule, peak)
