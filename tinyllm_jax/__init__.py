@@ -10,6 +10,7 @@ Everything else looks at one of those two. The packages, in the order of the dat
     student/     Flax T5: modules, Hugging Face weights, LoRA, scoring and writing
     training/    the objective, batches, sharding, checkpoints, the loop
     evaluation/  accuracies with intervals, predictions, the report
+    demo/        a page on which typed questions are put to students
     selection/   which rationales a student should learn from: weights, judged by readers
     studies/     methods × tasks × seeds, each cell trained once, and the statistics of the whole
     pages/       templates, style sheet and charts of the two HTML pages
@@ -19,8 +20,8 @@ Everything else looks at one of those two. The packages, in the order of the dat
     cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
                  `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 
-Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation →
-student | corpus → batching | tasks.
+Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation |
+demo → student | corpus → batching | tasks.
 """
 
 __version__ = "0.1.0"

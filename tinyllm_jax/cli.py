@@ -175,6 +175,15 @@ def _define_train(values, argv):
         "go on though the corpus, tokenizer, objective or student changed",
         values,
     )
+    flags.DEFINE_string(
+        "profile", "", "a local directory for a profile of steps 10 to 15, for TensorBoard", values
+    )
+    flags.DEFINE_list(
+        "report_to",
+        ["tensorboard"],
+        "where curves are shown beside metrics.jsonl: tensorboard,wandb,trackio, or none",
+        values,
+    )
     return "config", "corpus", "workdir"
 
 
@@ -186,10 +195,20 @@ def train(values) -> None:
     cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
-    done = loop.train(run, values.corpus, values.workdir, values.allow_changed)
+    done = loop.train(
+        run,
+        values.corpus,
+        values.workdir,
+        values.allow_changed,
+        values.profile,
+        values.report_to,
+    )
     parts = [f"step {done.step:,} of {done.steps:,}", f"{done.seconds:,.1f} s in steps"]
-    if done.questions_per_second is not None:
-        parts.append(f"{done.questions_per_second:,.1f} questions/s")
+    if done.rates is not None:
+        parts.append(f"{done.rates.questions_per_second:,.1f} questions/s")
+        parts.append(f"{done.rates.tokens_per_second:,.0f} tokens/s")
+        if done.rates.mfu is not None:
+            parts.append(f"MFU {100 * done.rates.mfu:.1f} %")
     parts.append(f"{done.compiled} shapes compiled")
     parts.append(f"useful tokens {100 * done.useful['both']:.0f} %")
     if done.best_accuracy is not None:
@@ -294,6 +313,22 @@ def predict(values) -> None:
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")
 
 
+def _define_demo(values, argv):
+    cli_students.define_students(values)
+    flags.DEFINE_integer(
+        "port", 7860, "where it listens, on 127.0.0.1", 1, 65535, flag_values=values
+    )
+
+
+def demo(values) -> None:
+    """Shows a page on this machine, on which typed questions are put to students."""
+    cli_devices.prepare()
+    from tinyllm_jax.demo import page
+
+    page.load_gradio()  # before the students, which take a while
+    page.serve(cli_students.students(values), values.port)
+
+
 # --------------------------------------------------------------------------------------------------
 # Export.
 
@@ -389,6 +424,7 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
+    "demo": (demo, _define_demo),
     "study": (study, _define_study),
     "export": (export, _define_export),
 }

@@ -44,8 +44,8 @@ class Given:
         return [row.question for row in self.corpus.nonempty_rows(split)][: count or None]
 
 
-def define(values: flags.FlagValues) -> None:
-    """Defines the flags that name students and the questions that they are asked."""
+def define_students(values: flags.FlagValues) -> None:
+    """Defines the flags that name students."""
     flags.DEFINE_multi_string(
         "workdir", [], "the workdir of a run, or NAME=DIR; may be given again", values
     )
@@ -55,6 +55,11 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "student", "", "instead of a workdir: a Hugging Face T5, by hub name or directory", values
     )
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the flags that name students and the questions that they are asked."""
+    define_students(values)
     flags.DEFINE_string("task", "", "with --student: the task", values)
     flags.DEFINE_string(
         "corpus", "", "the corpus; with a workdir, instead of the one it was trained on", values
@@ -66,6 +71,28 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1
     )
+
+
+def students(values: flags.FlagValues) -> dict[str, Student]:
+    """The students that the flags of `define_students` name, by name; no corpus is opened.
+
+    Raises:
+      UserError: neither or both kinds are given, two have one name, or one cannot be opened.
+    """
+    if bool(values.workdir) == bool(values.student):
+        raise UserError("give either --workdir (a run) or --student (a Hugging Face T5)")
+    if values.student:
+        return {
+            values.student: _hugging_face_student(values.student, max(tasks.MAX_INPUT.values()))
+        }
+    found: dict[str, Student] = {}
+    for named in values.workdir:
+        name, directory = _named(named)
+        name = name or directory.name
+        if name in found:
+            raise UserError(f"two students are called '{name}'; name them: --workdir NAME=DIR")
+        _, found[name] = _restored(directory, values.step)
+    return found
 
 
 def given(values: flags.FlagValues) -> list[Given]:
@@ -84,12 +111,10 @@ def given(values: flags.FlagValues) -> list[Given]:
 
 def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.training import metrics, restore, workdir
+    from tinyllm_jax.training import metrics, workdir
 
-    name, _, path = named.rpartition("=")
-    directory = storage.path(path)
-    at = restore.find_step(directory, step)
-    student = restore.restore(directory, at)
+    name, directory = _named(named)
+    at, student = _restored(directory, step)
     run = workdir.read_run(directory)
     trained_on = workdir.read_json(directory / workdir.RUN)["corpus_directory"]
 
@@ -109,13 +134,34 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     )
 
 
+def _named(text: str) -> tuple[str, epath.Path]:
+    """The name, or "", and the workdir of "NAME=DIR" or "DIR"."""
+    name, _, path = text.rpartition("=")
+    return name, storage.path(path)
+
+
+def _restored(directory: epath.Path, step: str) -> tuple[int, Student]:
+    """The step of the checkpoint that `step` names, and its student."""
+    from tinyllm_jax.training import restore
+
+    at = restore.find_step(directory, step)
+    return at, restore.restore(directory, at)
+
+
 def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
     from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.training import initial
-    from tinyllm_jax.training.run import Run, StudentSpec
 
     if not task or not corpus:
         raise UserError("--student needs --task and --corpus")
     opened = Corpus(corpus, task=task)
-    student = initial.student_as_it_is(Run(task=task, student=StudentSpec(weights=name)))
+    student = _hugging_face_student(name, tasks.MAX_INPUT[task])
     return Given(name, student, opened, about="not trained here")
+
+
+def _hugging_face_student(name: str, input_length: int) -> Student:
+    """A student that was not trained here: it writes answers alone."""
+    from tinyllm_jax.training import initial
+    from tinyllm_jax.training.run import Lengths, Run, StudentSpec
+
+    run = Run(student=StudentSpec(weights=name), lengths=Lengths(input=input_length))
+    return initial.student_as_it_is(run)

@@ -15,7 +15,7 @@ import common
 import jax
 import numpy as np
 
-from tinyllm_jax.training import sharding
+from tinyllm_jax.training import sharding, throughput
 from tinyllm_jax.training.run import MeshShape
 from tinyllm_jax.training.window import Window
 
@@ -66,7 +66,7 @@ def main() -> None:
     note = []
     for step in range(arguments.steps):
         began = time.perf_counter()
-        window.add(step, out, np.ones(3))
+        window.add(step, out, np.ones(3), throughput.Work(0, 0.0))
         note.append(time.perf_counter() - began)
     ms = lambda values: f"{1000 * common.median(values):.2f}"
     common.table(

@@ -6,7 +6,7 @@ epoch: they batch other questions together. PyTorch has the questions of our com
 batch: (a) the reference's way, three padded forward passes at its lengths, and (b) the best plain
 PyTorch: dynamic padding, one concatenated forward pass, fused AdamW. Same weights, dropout off; the
 first step's losses on the same questions are printed and must agree to 1e-4 in float32. The FLOPs
-are `common.model_flops`, the peak is a 4096³ product in jax in the same run.
+are `throughput.model_flops`, the peak is a 4096³ product in jax in the same run.
 
     python tests/benchmarks/bench_step.py --tasks obqa,arc --batch 16 --rounds 3 --lengths 100,1024
 """
@@ -18,6 +18,8 @@ import common
 import numpy as np
 import peers
 import torch
+
+from tinyllm_jax.training import throughput
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def one_task(task, size, student, params, arguments, device, dtype) -> None:
             losses.setdefault(name, float(trainer(batch)["loss"]))
             ways[name, step], flops[name, step] = (
                 functools.partial(trainer, batch),
-                common.model_flops(student, batch),
+                throughput.model_flops(student, batch),
             )
     peers_ways = {}
     if size == "small" and not arguments.alone:

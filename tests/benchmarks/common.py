@@ -1,4 +1,4 @@
-"""What the benchmarks share: real rows and weights, paired timings, tables, the FLOPs.
+"""What the benchmarks share: real rows and weights, paired timings, tables.
 
 The released corpora are looked for in `$TINYLLM_SHARED` (else a folder `shared` beside the
 checkout), a FLAN-T5-small-shaped student in `$TINYLLM_MODELS` (else `~/.cache/tinyllm-models`).
@@ -180,36 +180,6 @@ def peak(dtype: str = "float32", size: int = 4096) -> float:
         product(a, a).block_until_ready()
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / median(seconds)
-
-
-def model_flops(student: StudentConfig, batch: dict) -> float:
-    """Useful FLOPs of a training step: 3 × 2 × each token's matrix elements and its attention.
-
-    Counted per segment, from its own tokens: padding, and what a packed row's attention computes
-    between segments, is not counted; nor are embedding lookups, norms, softmax, recomputation, or
-    the optimizer. A question's keys and values for cross-attention count once per encoder token.
-    (After "PaLM", arXiv 2204.02311, appendix B, for an encoder-decoder.)
-    """
-    inner, width = student.num_heads * student.d_kv, student.d_model
-    ff = (3 if student.feed_forward_proj == "gated-gelu" else 2) * width * student.d_ff
-    sizes = lambda a: np.unique(a[a > 0], return_counts=True)
-    asked, inputs_of = sizes(np.asarray(batch["input_segments"]))
-    length = dict(zip(asked.tolist(), inputs_of.tolist(), strict=True))
-    _, targets_of = sizes(np.asarray(batch["target_segments"]))
-    cross = np.asarray(batch["target_inputs"])
-    pairs_cross = sum(length[i] for i in cross[cross > 0].tolist())
-    encoder_tokens, decoder_tokens = inputs_of.sum(), targets_of.sum()
-    layers, layers_d = student.num_layers, student.num_decoder_layers
-    elements = encoder_tokens * (
-        layers * (4 * width * inner + ff) + layers_d * 2 * width * inner
-    ) + decoder_tokens * (layers_d * (6 * width * inner + ff) + width * student.vocab_size)
-    # Scores and weighted values; a causal token attends to half of its target on average.
-    attention = (
-        2
-        * inner
-        * (layers * (inputs_of**2).sum() + layers_d * ((targets_of**2).sum() / 2 + pairs_cross))
-    )
-    return 3.0 * 2 * (elements + attention)
 
 
 def batches_of(rows, task: str, batch_size: int, **how) -> tuple:

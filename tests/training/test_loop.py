@@ -24,6 +24,8 @@ TINY = [
     "--config.objective.prefix=encoder",
     "--config.objective.rationale=1",
 ]
+# What no two runs have alike.
+TIMES = ("questions_per_second", "tokens_per_second", "model_flops_per_second", "seconds_lost")
 
 
 def command(corpus, workdir, *more: str) -> list[str]:
@@ -64,7 +66,7 @@ def run(corpus, workdir, *more: str, devices: int = 1) -> subprocess.CompletedPr
 
 def rows(workdir) -> list[dict]:
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "questions_per_second"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
 def params(workdir, step: int = 24):

@@ -50,7 +50,7 @@ class Choices:
         self.batches = [(batch, put(batch) if put else batch) for batch in batches]
 
     def scores(
-        self, score: Callable[[dict], jax.Array], progress: Progress | None = None
+        self, score: Callable[[dict], jax.Array | np.ndarray], progress: Progress | None = None
     ) -> list[np.ndarray]:
         """The log-likelihood of every choice, in nats: for each question an array (choices,).
 

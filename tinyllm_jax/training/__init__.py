@@ -11,8 +11,11 @@
     validation.py   the accuracy, for choosing the best checkpoint, and every term's loss
     checkpoints.py  Orbax, with a sha256 manifest of every step
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
-    metrics.py      JSON lines and TensorBoard files
+    metrics.py      JSON lines of a run's numbers
+    sinks.py        where their curves are shown: TensorBoard, Weights & Biases, Trackio
     window.py       the numbers between two log lines, fetched so that no step waits
+    throughput.py   tokens and useful FLOPs a second, and their share of the devices' peak
+    lost_time.py    the seconds in which a run does not train, and a profile of some steps
     stop_request.py SIGTERM and Ctrl-C, followed between two steps
     loop.py         the training loop
     restore.py      a trained student, read back from a run's workdir

@@ -127,10 +127,14 @@ class Checkpoints:
                 f"{self.root / str(step)} does not fit this student or optimizer: {reason}"
             ) from e
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits until everything is on disk."""
         self.manager.wait_until_finished()
         self._seal()
+
+    def close(self) -> None:
+        """Closes them, when everything is on disk."""
+        self.wait()
         self.manager.close()
 
     def _seal(self) -> None:

@@ -7,9 +7,8 @@ import dataclasses
 import functools
 import math
 import os
-import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -23,7 +22,18 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.training import checkpoints, data, initial, metrics, optimizer, sharding, workdir
+from tinyllm_jax.training import (
+    checkpoints,
+    data,
+    initial,
+    metrics,
+    optimizer,
+    sharding,
+    sinks,
+    throughput,
+    workdir,
+)
+from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.step import init_state, make_step
 from tinyllm_jax.training.stop_request import StopRequest
@@ -40,7 +50,8 @@ class Summary:
       steps: the steps it was to do.
       best_step, best_accuracy: the best checkpoint on validation; None before the first validation.
       seconds: wall time in steps, compilation included, without set-up, validation and checkpoints.
-      questions_per_second: the median over the logged windows; None when there was none.
+      rates: the median over the logged windows of what was done in a second; None when there was
+        none.
       compiled: the shapes that were compiled.
       useful: the share of positions that hold a token, see `data.Batches.useful_tokens`.
     """
@@ -50,7 +61,7 @@ class Summary:
     best_step: int | None
     best_accuracy: float | None
     seconds: float
-    questions_per_second: float | None
+    rates: throughput.Rates | None
     compiled: int
     useful: dict[str, float]
 
@@ -60,6 +71,8 @@ def train(
     corpus_dir: str | os.PathLike,
     directory: str | os.PathLike,
     allow_changed: bool = False,
+    profile: str = "",
+    report_to: Sequence[str] = (sinks.TENSORBOARD,),
 ) -> Summary:
     """Trains a student on a corpus, or goes on with a run that was stopped.
 
@@ -69,15 +82,27 @@ def train(
       directory: the workdir: new, or that of the run to go on with.
       allow_changed: go on although the corpus, the tokenizer, the objective or the student is
         another.
+      profile: a directory for a profile of a few steps, see `lost_time.Profile`; "" for none.
+      report_to: where its curves are shown, see `sinks.check`.
 
     Returns:
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
 
     Raises:
-      UserError: bad input, a workdir in use or of another run, or a loss that is not finite.
+      UserError: bad input, an absent package, a workdir in use or of another run, or a loss that is
+        not finite.
     """
+    sinks.check(report_to)
     with contextlib.ExitStack() as until_the_end:
-        return _train(run, corpus_dir, storage.path(directory), allow_changed, until_the_end)
+        return _train(
+            run,
+            corpus_dir,
+            storage.path(directory),
+            allow_changed,
+            profile,
+            report_to,
+            until_the_end,
+        )
 
 
 def _train(
@@ -85,6 +110,8 @@ def _train(
     corpus_dir: str | os.PathLike,
     directory: epath.Path,
     allow_changed: bool,
+    profile: str,
+    report_to: Sequence[str],
     until_the_end: contextlib.ExitStack,
 ) -> Summary:
     """`train`; the lock on the workdir is put on `until_the_end`."""
@@ -175,24 +202,31 @@ def _train(
         donate_argnums=0,
         out_shardings=(shardings, NamedSharding(mesh, P())),
     )
-    log = metrics.Metrics(directory, start, jax.process_index() == 0)
+    log = metrics.Metrics(directory, start, jax.process_index() == 0, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
-    window = Window(list(terms), run.batch_size, log, schedule)
+    peak = throughput.peak_flops(jax.devices()[0].device_kind, jax.device_count())
+    window = Window(list(terms), run.batch_size, log, schedule, peak)
+    lost, traced = LostTime(), Profile(profile, start, run.steps)
     stop = StopRequest()
     progress = Progress("train", run.steps, "steps", start=start)
     step = start
+
+    def prepare(index: int) -> tuple[dict, np.ndarray, throughput.Work]:
+        batch = batches(index)
+        return *sharding.step_batch(batch, mesh), throughput.work_of(shape, batch)
+
     with (
         jax.set_mesh(mesh),
         contextlib.closing(log),
         contextlib.closing(saved),
         contextlib.closing(stop),
+        contextlib.closing(traced),
     ):
-        for index, (batch, counts) in _ahead(
-            lambda step: sharding.step_batch(batches(step), mesh), start, run.steps
-        ):
-            state, out = compiled(state, batch)
+        for index, (batch, counts, work) in _ahead(prepare, start, run.steps, lost):
+            with traced.step(index), lost.to_compiling(compiled):
+                state, out = compiled(state, batch)
             step = index + 1  # steps done
-            window.add(step, out, counts)
+            window.add(step, out, counts, work)
             if step % run.log_every == 0 or step == run.steps:
                 window.roll()
             if jax.process_index() == 0:
@@ -202,22 +236,29 @@ def _train(
                 window.flush()  # a loss that is not finite raises here, before it is saved
                 best = None
                 if not asked or step == run.steps:
-                    accuracy = validation.accuracy(state["params"])
+                    with lost.to("validation"):
+                        accuracy = validation.accuracy(state["params"])
+                        losses = validation.losses(state["params"])
                     log.write(
                         step,
                         validation_accuracy=accuracy,
                         validation_questions=validation.count,
-                        validation_terms=validation.losses(state["params"]),
+                        validation_terms=losses,
                     )
                     say(
                         f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % "
                         f"of {validation.count}"
                     )
                     best = {checkpoints.METRIC: accuracy}
-                saved.save(step, state, best)
+                with lost.to("checkpoints"):
+                    saved.save(step, state, best)
                 window.restart()
             if asked:
                 break
+        with lost.to("checkpoints"):
+            saved.wait()
+        if step > start:
+            log.write(step, seconds_lost=lost.seconds)
 
     ###############################################################################################
     # The end.
@@ -227,12 +268,14 @@ def _train(
         say(f"\nstopped at step {step:,} of {run.steps:,}, saved; run the same command to go on")
     elif jax.process_index() == 0:
         progress.close(window.note)
+    if step > start:
+        say(f"lost      {lost}")
     return Summary(
         step,
         run.steps,
         *saved.best,
         window.seconds,
-        statistics.median(window.rates) if window.rates else None,
+        throughput.median(window.rates),
         compiled._cache_size(),  # type: ignore[attr-defined]
         useful,
     )
@@ -257,14 +300,15 @@ def _fixed(run: Run, corpus: Corpus, student: Student) -> dict:
     }
 
 
-def _ahead(make: Callable, start: int, stop: int, depth: int = 2) -> Iterator:
+def _ahead(make: Callable, start: int, stop: int, lost: LostTime, depth: int = 2) -> Iterator:
     """Yields `(i, make(i))`; a thread makes the next `depth` ones meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         queue = collections.deque(
             pool.submit(make, i) for i in range(start, min(start + depth, stop))
         )
         for i in range(start, stop):
-            made = queue.popleft().result()
+            with lost.to("input"):
+                made = queue.popleft().result()
             if i + depth < stop:
                 queue.append(pool.submit(make, i + depth))
             yield i, made

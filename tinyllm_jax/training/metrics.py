@@ -1,21 +1,23 @@
-"""A run's numbers as JSON lines and TensorBoard event files."""
+"""A run's numbers as JSON lines, and as curves in the sinks that it reports to."""
 
 import concurrent.futures
 import json
 import os
-import sys
+from collections.abc import Sequence
 
 from etils import epath
 
 from tinyllm_jax import storage
+from tinyllm_jax.training import sinks
 
 
 class Metrics:
-    """Appends rows to a run's `metrics.jsonl` and `tensorboard/`.
+    """Appends rows to a run's `metrics.jsonl`, and draws their curves elsewhere.
 
-    A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm",
-    "questions_per_second"} or {"step", "validation_accuracy", "validation_questions",
-    "validation_terms": {term: loss}}.
+    A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm"} with the rates of
+    `throughput.Rates` that are known; or {"step", "validation_accuracy", "validation_questions",
+    "validation_terms": {term: loss}}; or, once at the end, {"step", "seconds_lost": {what:
+    seconds}}, see `LostTime`.
 
     Where files cannot be appended to, as in an object store, a thread rewrites the whole file as
     rows come: at once, or when it is done with the rewriting before.
@@ -25,9 +27,21 @@ class Metrics:
       step: the step that the run goes on from; rows beyond it, of a run that was killed, are cut
         off.
       active: whether this process writes; where it does not, nothing here does anything.
+      report_to: the names of the sinks, see `sinks.check`.
+      config: the run's fields, for the sinks.
+
+    Raises:
+      UserError: a sink does not take the run.
     """
 
-    def __init__(self, workdir: str | os.PathLike, step: int, active: bool):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        step: int,
+        active: bool,
+        report_to: Sequence[str] = (sinks.TENSORBOARD,),
+        config: dict | None = None,
+    ):
         self.active = active
         if not active:
             return
@@ -36,30 +50,31 @@ class Metrics:
         self._rewrite()
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._rewriting: concurrent.futures.Future | None = None
-        self._board = _open_board(epath.Path(workdir) / "tensorboard", step)
+        self._sinks = sinks.open_sinks(report_to, epath.Path(workdir), step, config or {})
 
     def write(self, step: int, **values) -> None:
-        """Writes one row; a dict value becomes one TensorBoard curve for each of its keys."""
+        """Writes one row; a dict value becomes one curve for each of its keys."""
         if not self.active:
             return
         self._add(_line({"step": step} | values))
+        curves: dict[str, float] = {}
         for name, value in values.items():
-            curves = {name: value}
             if isinstance(value, dict):
-                curves = {f"{name}/{key}": number for key, number in value.items()}
-            for curve, number in curves.items():
-                if self._board is not None:
-                    self._board.add_scalar(curve, number, step)
+                curves |= {f"{name}/{key}": number for key, number in value.items()}
+            else:
+                curves[name] = value
+        for sink in self._sinks:
+            sink.write(step, curves)
 
     def close(self) -> None:
-        """Closes both files; every row is in them."""
+        """Closes the file and the sinks; every row is in them."""
         if not self.active:
             return
         self._thread.shutdown()
         if not storage.is_local(self._path):
             self._rewrite()
-        if self._board is not None:
-            self._board.close()
+        for sink in self._sinks:
+            sink.close()
 
     def _add(self, line: str) -> None:
         if storage.is_local(self._path):
@@ -78,22 +93,6 @@ class Metrics:
 
 def _line(row: dict) -> str:
     return json.dumps(row) + "\n"
-
-
-def _open_board(directory: epath.Path, step: int):
-    """TensorBoard's writer; None, which is said on stderr, where it cannot write there."""
-    from tensorboardX import SummaryWriter, record_writer
-
-    scheme, _, _ = str(directory).partition("://")
-    packages = {"gs": record_writer.GCS_ENABLED, "s3": record_writer.S3_ENABLED}
-    if storage.is_local(directory) or packages.get(scheme):
-        return SummaryWriter(str(directory), purge_step=step + 1 if step else None)
-    print(
-        f"no TensorBoard: it writes to gs:// with google-cloud-storage and to s3:// with boto3, "
-        f"and cannot write {directory} here",
-        file=sys.stderr,
-    )
-    return None
 
 
 def read(path: epath.Path) -> list[dict]:

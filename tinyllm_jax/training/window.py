@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.training import throughput
 from tinyllm_jax.training.metrics import Metrics
 
 IN_FLIGHT = 3  # steps at most: the device never waits, and what is shown as done is done
@@ -24,35 +25,44 @@ class Window:
       batch_size: questions a step.
       log: where a window is written.
       schedule: the learning rate as a function of the step.
+      peak: the FLOP/s of all devices at most; None where that is not known.
 
     Attributes:
-      rates: questions a second, of every window so far.
+      rates: what was done in a second, of every window so far.
       seconds: the time in steps so far.
       note: the losses of the last window that was written, in a few words.
     """
 
     def __init__(
-        self, terms: Sequence[str], batch_size: int, log: Metrics, schedule: Callable[[int], float]
+        self,
+        terms: Sequence[str],
+        batch_size: int,
+        log: Metrics,
+        schedule: Callable[[int], float],
+        peak: float | None = None,
     ):
         self.terms, self.batch_size, self.log, self.schedule = terms, batch_size, log, schedule
-        self.rates: list[float] = []
+        self.peak = peak
+        self.rates: list[throughput.Rates] = []
         self.seconds, self.note = 0.0, ""
         # The last step of this window, and the last step of the one before, not written yet.
         self.last: tuple[int, dict, np.ndarray] | None = None
         self.pending: tuple[int, dict, np.ndarray] | None = None
         self.in_flight: collections.deque[jax.Array] = collections.deque()
-        self.steps, self.began = 0, time.monotonic()
+        self.work: list[throughput.Work] = []  # of each step of this window
+        self.began = time.monotonic()
 
-    def add(self, step: int, out: dict, counts: np.ndarray) -> None:
+    def add(self, step: int, out: dict, counts: np.ndarray, work: throughput.Work) -> None:
         """Notes one step, and waits while too many are in flight.
 
         Args:
           step: steps done, this one included.
           out: what the step returned beside the state, still on the devices.
           counts: (terms,), the target tokens of each term in its batch.
+          work: its useful work.
         """
         self.last = (step, out, counts)
-        self.steps += 1
+        self.work.append(work)
         self.in_flight.append(out["loss"])
         if len(self.in_flight) == IN_FLIGHT:
             jax.block_until_ready(self.in_flight.popleft())
@@ -62,9 +72,10 @@ class Window:
         self._write()
         self.pending, self.last = self.last, None
         seconds = time.monotonic() - self.began
-        self.rates.append(self.steps * self.batch_size / seconds)
+        questions = len(self.work) * self.batch_size
+        self.rates.append(throughput.rates(questions, self.work, seconds, self.peak))
         self.seconds += seconds
-        self.steps, self.began = 0, time.monotonic()
+        self.work, self.began = [], time.monotonic()
 
     def flush(self) -> None:
         """Writes everything, waiting for the device.
@@ -103,7 +114,7 @@ class Window:
             terms=terms,
             learning_rate=float(self.schedule(step - 1)),
             grad_norm=float(out["grad_norm"]),
-            questions_per_second=self.rates[-1],
+            **self.rates[-1].known(),
         )
         parts = [f"loss {loss:.4f}", *(f"{term} {value:.3f}" for term, value in terms.items())]
         self.note = "  ".join(parts)

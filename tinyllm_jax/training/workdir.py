@@ -7,6 +7,7 @@ student.json   the student's shape (StudentConfig)
 checkpoints/   Orbax, one folder a step
 metrics.jsonl  one line per logged step and per validation
 tensorboard/   the same numbers
+reports.json   the names under which wandb and trackio know the run, where it reports to them
 .lock          who writes here; lease.json where there is no flock, as in an object store
 """
 
@@ -25,13 +26,14 @@ from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import lease
 from tinyllm_jax.training.run import Run
 
-CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS, LEASE = (
+CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS, LEASE, REPORTS = (
     "config.json",
     "run.json",
     "tokenizer",
     "student.json",
     "checkpoints",
     "lease.json",
+    "reports.json",
 )
 
 
