@@ -8,11 +8,16 @@ LISTED = 10  # problems shown; the manifest has them all
 MEANING = {  # what a rationale with a flag does
     "empty": "is empty",
     "unterminated": "breaks off in mid-sentence or at the token limit",
-    "echo": "goes on with another question, in the prompt's own form",
+    "echo": "falls back into the prompt's form, mostly with another question",
     "contradicts": "argues for another answer than the gold one",
     "duplicate": "is what the teacher wrote about an earlier question too",
     "no_new_word": "adds no content word to question and choices",
     "repetition": "says a sentence twice, or goes round in circles",
+    "off_topic": "shares no word with its question, and states no answer",
+    "other_language": "is, or has words, in another language than its question",
+    "mojibake": "holds garbled characters",
+    "refusal": "refuses to answer",
+    "error_message": "is a program's error message",
     "copied": "gives the answer before it says anything else",
     "truncated": "was cut to its last full sentence",
 }
