@@ -24,8 +24,8 @@ reported number uses:
     thing's name occurs in some thirty steps: at a rate that the kernels bear, its embedding hardly
     moves. Adafactor's steps are relative to each parameter's size, as T5 itself was trained. With
     both teachers AdamW reached 36 % at 3e-3 and 29 % at 1e-2, where Adafactor reached 96 %:
-    tests/benchmarks/bench_demonstration.py --seeds 10 --split validation --students both --out DIR
-    -- --config.optimizer.name=adamw --config.optimizer.learning_rate=3e-3
+    tinyllm train --config configs/quickstart.py:teachers=material+shape --config.seed=10
+    --config.optimizer.name=adamw --config.optimizer.learning_rate=3e-3, on the corpus of seed=10.
   prefix=decoder. All targets share one encoding of the question, so what a teacher's target
     teaches the encoder serves the answer, and a further teacher costs its decoder tokens alone.
   Each teacher's term weighs 3 (the paper chooses from 0.01 to 3). A term is a mean over tokens, and

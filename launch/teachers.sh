@@ -32,8 +32,12 @@ if [ "$(cat "$done_file" 2>/dev/null)" != "$stamp" ]; then
   echo "$stamp" > "$done_file"
 fi
 
-.venv-teachers/bin/tinyllm teach --config "$config" --task "$task" --source "$source" --out "$out/logs" "$@"
-case " $* " in *" --shard"*) exit ;; esac
+status=0
+.venv-teachers/bin/tinyllm teach --config "$config" --task "$task" --source "$source" --out "$out/logs" "$@" || status=$?
+# 4: rows are left. The corpus is built without them, and the same command asks for them again and builds it anew.
+case $status in 0 | 4) ;; *) exit $status ;; esac
+case " $* " in *" --shard"*) exit $status ;; esac
 set --  # what is sourced sees the script's arguments
 source launch/setup.sh
-tinyllm corpus build --task "$task" --source "$source" --log "$out/logs" --out "$out/corpus" --report "$out/quality.html"
+tinyllm corpus build --task "$task" --source "$source" --log "$out/logs" --out "$out/corpus" --overwrite --report "$out/quality.html"
+exit $status

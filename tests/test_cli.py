@@ -390,3 +390,30 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
         "--out",
         tmp_path / "no" / "x",
     )
+
+
+def test_teach_exits_with_4_when_rows_are_left(tmp_path, capsys, monkeypatch):
+    from tinyllm_jax.teachers import engine, scripted
+
+    def generate(self, requests, stop):
+        for index, request in enumerate(requests):
+            text = "" if index == 0 else "It is a ring."
+            yield engine.Result(request, text, "length" if index == 0 else "stop")
+
+    argv = [
+        "teach",
+        "--task",
+        "things",
+        "--source",
+        "train=3,validation=1,test=1",
+        "--teachers",
+        "shape",
+    ]
+    argv += ["--out", str(tmp_path)]
+    with monkeypatch.context() as mocked, pytest.raises(SystemExit) as left:
+        mocked.setattr(scripted.ScriptedEngine, "generate", generate)
+        cli.main(argv)
+    line = "rows left: 1 (1 × no text within max_tokens; raise max_tokens); the same command"
+    assert left.value.code == 4 and line in capsys.readouterr().err
+    cli.main(argv)
+    assert "2 rows done before, 1 written now, 0 left" in capsys.readouterr().out

@@ -216,3 +216,21 @@ def test_bad_input_is_one_line(logs, tmp_path, capsys):
         "--report",
         tmp_path / "absent" / "page.html",
     )
+
+
+def test_a_partial_corpus_is_built_again_with_overwrite(logs, tmp_path, capsys):
+    out = tmp_path / "out"
+    build = ["corpus", "build", "--task", "things", "--source", SOURCE, "--out", str(out)]
+    first, second = sorted(logs.glob("qwen*"))[:1], ["--log", str(logs)]
+    run(*build, "--log", str(first[0]))
+    line = fails(capsys, *build, *second)
+    assert f"{out} exists and is not an empty directory: it is a corpus" in line
+    assert f"choose another --out, e.g. {out}-2" in line
+    assert "--overwrite" in line and Corpus(out).teachers == ("qwen",)
+    run(*build, *second, "--overwrite")
+    assert Corpus(out).teachers == ("qwen", "shape")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    build[-1] = str(tmp_path / "other")
+    assert "is not an empty directory" in fails(capsys, *build, *second, "--overwrite")

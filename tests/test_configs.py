@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.studies.study import study_of
 from tinyllm_jax.teachers import config as teachers
 from tinyllm_jax.training import loop
 from tinyllm_jax.training.recipes import run_of, set_student
@@ -29,7 +31,7 @@ def load(name: str, arg: str):
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module, module.get_config(arg or None)
+    return module, module.get_config(arg) if arg else module.get_config()
 
 
 TEACHERS = {"teachers": "", "teachers_cpu": "mode=unforced"}
@@ -45,6 +47,13 @@ def test_teachers_are_as_they_must_be(name):
     assert f"configs/{name}.py" in module.__doc__ and len(config.teachers) > 2
     for teacher in config.teachers:
         teachers.check(teacher, config.teachers[teacher])
+
+
+def test_studies_are_as_they_must_be():
+    for path in sorted((CONFIGS / "studies").glob("*.py")):
+        module, config = load(f"studies/{path.stem}", "")
+        assert f"configs/studies/{path.name}" in module.__doc__
+        assert len(study_of(config).cells()) > 2
 
 
 @pytest.mark.parametrize("name, arg", [(n, a) for n, args in ARGUMENTS.items() for a in args])
@@ -86,6 +95,27 @@ def test_the_quickstart_weighs_each_teacher_alike():
     assert terms("teachers=material+shape") == {"answer": 1.0, "material": 3.0, "shape": 3.0}
     assert terms("") == {"answer": 1.0, "careless": 3.0, "material": 3.0, "shape": 3.0}
     assert terms("teachers=shape:0.5") == {"answer": 1.0, "shape": 0.5}
+
+
+def test_a_run_whose_rationales_follow_the_answer(things_corpus, tmp_path):
+    from tinyllm_jax.evaluation import score
+    from tinyllm_jax.training import metrics, restore
+
+    _, config = load("quickstart", "")
+    config.objective.after, config.objective.final = 0.5, 0.5
+    config.steps, config.batch_size, config.log_every = 60, 32, 20
+    config.checkpoint.every, config.validation.questions = 60, 8
+    loop.train(run_of(config), things_corpus, tmp_path / "run")
+    rows = metrics.read(tmp_path / "run" / "metrics.jsonl")
+    assert {*rows[0]["terms"]} == {*rows[-1]["validation_terms"]} == {"answer", "rationale after"}
+
+    # It stops behind the answer, though it was trained to go on.
+    student = restore.restore(tmp_path / "run", 60)
+    assert student.teachers == []
+    questions = [row.question for row in Corpus(things_corpus).rows("train")][:16]
+    result = score.evaluate(student, questions)
+    assert result.counts["answers_unfinished"] == 0
+    assert all(len(p.generated.split()) == 1 for p in result.predictions)
 
 
 def test_a_lora_run_is_restored_merged(things_corpus, tmp_path):

@@ -10,6 +10,8 @@ Everything else looks at one of those two. The packages, in the order of the dat
     student/     Flax T5: modules, Hugging Face weights, LoRA, scoring and writing
     training/    the objective, batches, sharding, checkpoints, the loop
     evaluation/  accuracies with intervals, predictions, the report
+    selection/   which rationales a student should learn from: weights, judged by readers
+    studies/     methods × tasks × seeds, each cell trained once, and the statistics of the whole
     pages/       templates, style sheet and charts of the two HTML pages
     storage      paths that a user names, local or gs://, and files written whole
     publishing/  a run's student as a Hugging Face directory or a PEFT adapter, and its model card
@@ -17,8 +19,8 @@ Everything else looks at one of those two. The packages, in the order of the dat
     cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
                  `tinyllm corpus`, cli_students the students that flags name, cli_flags the flags
 
-Imports go one way: cli → publishing → training | teachers | evaluation → student | corpus →
-batching | tasks.
+Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation →
+student | corpus → batching | tasks.
 """
 
 __version__ = "0.1.0"

@@ -19,8 +19,9 @@ from tinyllm_jax.errors import UserError
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits.
 
-    The status is 0 when it did its work, 2 with one line on standard error for bad input, and 3
-    when it was stopped and the same command goes on.
+    The status is 0 when it did its work, 2 with one line on standard error for bad input, 3 when
+    it was stopped and the same command goes on, and 4 when `teach` went through all questions and
+    rows are left, which the same command tries again.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print("tinyllm: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(errors.printable(message).split())
+    print(f"tinyllm: {line}", file=sys.stderr)
     return status
 
 
@@ -125,9 +127,6 @@ def teach(values) -> None:
         if name not in known:
             raise errors.unknown("teacher", name, known)
     chosen = {name: known[name] for name in values.teachers or known}
-    shard = re.fullmatch(r"(\d+)/(\d+)", values.shard)
-    if not shard:
-        raise UserError(f"--shard is '{values.shard}'; write i/n, e.g. 0/4")
     done = job.teach(
         values.task,
         values.source,
@@ -135,12 +134,15 @@ def teach(values) -> None:
         values.out,
         tuple(values.splits),
         values.seed,
-        (int(shard[1]), int(shard[2])),
+        _shard(values.shard),
         values.questions,
     )
     if any(result.stopped for result in done.values()) or len(done) < len(chosen):
         print("tinyllm: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(3)
+    if left := sum(result.left for result in done.values()):
+        why = job.reasons(done.values())
+        sys.exit(_fail(f"rows left: {left:,} ({why}); the same command asks for them again", 4))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -327,6 +329,55 @@ def export(values) -> None:
         print(f"uploaded to {hub.push(values.out, values.push)}")
 
 
+# --------------------------------------------------------------------------------------------------
+# Studies.
+
+
+def _define_study(values, argv):
+    cli_flags.define_config(values, argv, "a study's file, e.g. configs/studies/things.py")
+    flags.DEFINE_string(
+        "shard", "0/1", "i/n: this machine's share of the cells, counted from 0", values
+    )
+    flags.DEFINE_bool("only_report", False, "train nothing: write the report anew", values)
+    flags.DEFINE_string(
+        "out", "", "where everything is kept; a stopped study goes on there", values
+    )
+    return "config", "out"
+
+
+def study(values) -> None:
+    """Trains and tests every method of a study, each cell once, and writes its report."""
+    from tinyllm_jax.studies.study import study_of
+
+    plan = study_of(values.config)
+    shard = _shard(values.shard)
+    cli_devices.prepare()
+    from tinyllm_jax.evaluation import results
+    from tinyllm_jax.studies import page, report, runner
+
+    out = storage.path(values.out)
+    done = runner.read(plan, out) if values.only_report else runner.run(plan, out, shard)
+    if done.tested:
+        title = f"Study of {', '.join(plan.corpora)}"
+        text = report.markdown(title, plan, done)
+        results.write_text(out / "report.md", text)
+        results.write_text(out / "report.html", page.html_page(title, plan, done))
+        print(text)
+        print(f"wrote {out / 'report.md'} and report.html")
+    if done.stopped:
+        sys.exit(3)
+    if done.failed:
+        sys.exit(_fail(f"{len(done.failed)} cells failed; the same command tries them again"))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """A share of work, i of n, from "i/n"."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or int(found[1]) >= int(found[2]):
+        raise UserError(f"--shard is '{text}'; write i/n with i below n, e.g. 0/4")
+    return int(found[1]), int(found[2])
+
+
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
@@ -338,5 +389,6 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "train": (train, _define_train),
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
+    "study": (study, _define_study),
     "export": (export, _define_export),
 }

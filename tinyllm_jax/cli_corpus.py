@@ -73,6 +73,9 @@ def define_build(values, argv):
         flag_values=values,
     )
     flags.DEFINE_string("out", "", "the corpus to write", values)
+    flags.DEFINE_bool(
+        "overwrite", False, "replace a corpus of the task at --out, such as a partial one", values
+    )
     flags.DEFINE_string("report", "", "an HTML page to write", values)
     return "task", "out"
 
@@ -95,7 +98,14 @@ def corpus_build(values) -> None:
     for split, part in tasks.load(values.task, values.source).items():
         questions[split] = part[: values.questions or None]
     manifest = build(
-        values.task, questions, logs, values.out, values.corpus, values.policy, rationales
+        values.task,
+        questions,
+        logs,
+        values.out,
+        values.corpus,
+        values.policy,
+        rationales,
+        values.overwrite,
     )
     print(format_report(manifest.report))
     print(f"wrote {values.out}")
@@ -158,7 +168,7 @@ def define_select(values, argv):
     """The flags of `corpus_select`."""
     flags.DEFINE_string("corpus", "", "the corpus; it stays as it is", values)
     flags.DEFINE_string(
-        "policy", "", "helpful, selected, soft or router (by readers), or votes", values
+        "policy", "", "helpful, selected, soft or router (by readers), clean or votes", values
     )
     cli_flags.define_config(
         values,

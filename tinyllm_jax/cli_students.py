@@ -110,22 +110,12 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
 
 
 def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
-    import jax
-
     from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.student import hf, inputs
-    from tinyllm_jax.student.student import ANSWER, Student
-    from tinyllm_jax.training.run import PREFIXES
+    from tinyllm_jax.training import initial
+    from tinyllm_jax.training.run import Run, StudentSpec
 
     if not task or not corpus:
         raise UserError("--student needs --task and --corpus")
     opened = Corpus(corpus, task=task)
-    config, params = hf.load_hf(name)
-    student = Student(
-        config,
-        jax.device_put(params),
-        inputs.load_tokenizer(name),
-        {ANSWER: PREFIXES[ANSWER]},
-        tasks.MAX_INPUT[task],
-    )
+    student = initial.student_as_it_is(Run(task=task, student=StudentSpec(weights=name)))
     return Given(name, student, opened, about="not trained here")

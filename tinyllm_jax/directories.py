@@ -11,25 +11,31 @@ from tinyllm_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def whole(out: str | os.PathLike) -> Iterator[epath.Path]:
+def whole(out: str | os.PathLike, overwrite: bool = False) -> Iterator[epath.Path]:
     """Yields an empty directory to fill, which is then renamed to `out`.
 
     An object store renames file by file; whoever reads `out` meanwhile finds a file missing.
 
     Args:
       out: a local path or one of an object store, free as in `require_free`.
+      overwrite: whether a directory at `out` is replaced, once the new one is whole.
 
     Raises:
       UserError: `out` is not free or cannot be written. Whatever is raised inside, nothing is left
         behind.
     """
-    path = require_free(out)
+    path = storage.absolute(out) if overwrite else require_free(out)
     partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    replaced = path.parent / f".{path.name}.replaced-{os.getpid()}"
     _remove(partial)  # a killed process that had our number may have left it
+    _remove(replaced)
     try:
         partial.mkdir(parents=True)
         yield partial
+        if overwrite and path.exists():
+            _rename(path, replaced)
         _rename(partial, path)
+        _remove(replaced)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; choose another --out or make room"

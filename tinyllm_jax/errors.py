@@ -11,6 +11,11 @@ class UserError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """The text as a terminal may get it: with a space for every escape or control character."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """A `UserError` for a name that is not one of `known`; it names the nearest known one."""
     known = sorted(known)

@@ -260,7 +260,8 @@ def test_custom_file_and_directory(tmp_path):
         )
     )
     splits = tasks.load("custom", f"jsonl:{tmp_path / 'all.jsonl'}")
-    assert [q.id for q in splits["train"]] == ["q1", "3"] and splits["train"][1].context == "C"
+    first, second = splits["train"]
+    assert (first.id, second.id, second.context) == ("q1", second.key[:16], "C")
     assert len(splits["test"]) == 1
     (tmp_path / "validation.jsonl").write_text(json.dumps(custom()))
     assert list(tasks.load("obqa", f"jsonl:{tmp_path}")) == ["validation"]
@@ -276,6 +277,11 @@ def test_custom_file_and_directory(tmp_path):
         (custom(anwser="anvil"), "did you mean 'answer'"),
         (custom(split="dev"), "unknown split 'dev'"),
         (custom(id=7), "not a text"),
+        (custom(question="half \ud83d"), "half of a surrogate pair"),
+        (custom(choices=["an anvil", "\udc00"]), "a choice holds half of a surrogate pair"),
+        (custom(context="a \0"), "context holds a NUL or an escape"),
+        (custom(id="\x1b[31m"), "id holds a NUL or an escape"),
+        (custom(choices=["an anvil", *map(str, range(26))]), "27 choices; there are letters for"),
         ({"question": "x"}, "no field choices, answer"),
         ([1], "not a JSON object"),
     ],
@@ -286,6 +292,20 @@ def test_custom_bad_row_names_file_and_line(tmp_path, row, message):
     with pytest.raises(UserError, match=message) as caught:
         tasks.load("custom", f"jsonl:{file}")
     assert f"{file}, line 2" in str(caught.value)
+
+
+def test_deeply_nested_json_is_a_bad_row(tmp_path):
+    deep = "[" * 100_000
+    (tmp_path / "train.jsonl").write_text(json.dumps(custom()) + "\n" + deep)
+    with pytest.raises(UserError, match="train.jsonl, line 2: not a JSON object"):
+        tasks.load("custom", f"jsonl:{tmp_path}")
+    (tmp_path / "obqa").mkdir()
+    (tmp_path / "obqa" / "obqa_train.json").write_text(deep)
+    with pytest.raises(UserError, match="is not valid JSON"):
+        tasks.load("obqa", f"released:{tmp_path}")
+    (tmp_path / "train.json").write_text(deep)
+    with pytest.raises(UserError, match="train.json"):
+        tasks.load("bioasq", f"json:{tmp_path / 'train.json'}")
 
 
 def test_custom_ids_are_unique_within_a_split(tmp_path):

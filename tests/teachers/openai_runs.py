@@ -7,7 +7,6 @@ from bad_server import BadServer, say
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import openai_engine
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.engine import Request
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
@@ -19,8 +18,8 @@ ODD_KEY = "quo'te\"back\\slash-0123456789"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(openai_engine, "BACKOFF", 0.002)
-    monkeypatch.setattr(openai_engine, "POLL", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.002)
+    monkeypatch.setattr("tinyllm_jax.teachers.openai_engine.POLL", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 

@@ -1,12 +1,14 @@
 """The job: stages, shards, failures and settings, with scripted engines; it never imports jax."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
 from tinyllm_jax import tasks
+from tinyllm_jax.corpus.joining import build
 from tinyllm_jax.corpus.logrow import read_log
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import config, engine, job, plan, scripted, totals
@@ -189,10 +191,81 @@ def test_failures_are_logged_listed_and_tried_again(tmp_path, capsys):
 
 def test_a_job_that_only_fails_gives_up(tmp_path):
     many = tasks.load("things", "train=150,validation=1,test=1")["train"]
-    with pytest.raises(
-        UserError, match="the first 100 requests all failed, the last with: timed out"
-    ):
+    with pytest.raises(UserError, match="100 requests in a row failed, the last with: timed out"):
         run(tmp_path / "l.tfrecord", Flaky(lambda request: True), many)
+
+
+def test_an_outage_in_the_middle_ends_the_job_and_the_next_run_goes_on(tmp_path):
+    many = tasks.load("things", "train=150,validation=1,test=1")["train"]
+    path, flaky = tmp_path / "l.tfrecord", Flaky(lambda request: len(flaky.asked) > 5)
+    with pytest.raises(UserError, match="100 requests in a row failed"):
+        run(path, flaky, many)
+    assert len(flaky.asked) == 105 and flaky.closed
+    again = run(path, Flaky(), many)
+    assert (again.done_before, again.written, again.left) == (5, 145, 0)
+
+
+def test_prompts_that_are_too_long_say_nothing_about_the_others(tmp_path):
+    many = tasks.load("things", "train=150,validation=1,test=1")["train"]
+
+    class Long(Flaky):
+        def generate(self, requests, stop):
+            for result in super().generate(requests, stop):
+                yield dataclasses.replace(result, too_long=bool(result.error))
+
+    flaky = Long(lambda request: len(flaky.asked) <= 120)
+    assert run(tmp_path / "l.tfrecord", flaky, many).written == 30
+
+
+def test_an_empty_text_is_a_failure(tmp_path, capsys):
+    class Mute(Flaky):
+        def generate(self, requests, stop):
+            for result in super().generate(requests, stop):
+                yield dataclasses.replace(result, text=" \n")
+
+    path = tmp_path / "l.tfrecord"
+    result = run(path, Mute(), QUESTIONS[:3])
+    assert (result.written, len(result.failed), result.left) == (0, 3, 3)
+    assert job.reasons([result]) == "3 × the text is empty"
+    assert "failed: train" in capsys.readouterr().err
+    assert {row.error for row in read_log(path)} == {"the text is empty"}
+    assert run(path, Flaky(), QUESTIONS[:3]).written == 3
+
+
+def test_questions_without_ids_are_found_by_their_content(tmp_path):
+    """A line in front moves all others; the logs of older versions name rows by their lines."""
+    path, log = tmp_path / "q.jsonl", tmp_path / "shape.tfrecord"
+    texts = [
+        json.dumps({"question": q.question, "choices": list(q.choices), "answer": q.answer})
+        for q in QUESTIONS
+    ]
+    read = lambda lines: path.write_text("\n".join(lines)) and tasks.load("things", f"jsonl:{path}")
+    first = read([*texts[1:40], texts[3]])["train"]
+    assert first[2].id == first[2].key[:16] and first[-1].id == first[2].id + "-2"
+    numbered = [
+        dataclasses.replace(question, id=str(index)) for index, question in enumerate(first, 1)
+    ]
+    assert run(log, Flaky(), numbered).written == 40
+    moved, flaky = read(["", *texts[:40], "", texts[3]])["train"], Flaky()
+    result = run(log, flaky, moved)
+    assert (result.done_before, result.written, result.left) == (40, 1, 0)
+    assert [request.question.question for request in flaky.asked] == [QUESTIONS[0].question]
+    report = build.build("things", {"train": moved}, [log], tmp_path / "out").report
+    assert report["log"]["rows of an unknown or changed question"] == 0
+    assert report["splits"]["train"]["teachers"]["shape"]["missing"] == 0
+    assert run(log, Flaky(), first).written == 0
+
+
+def test_an_empty_row_of_an_older_log_is_asked_again(tmp_path):
+    path = tmp_path / "shape.tfrecord"
+    run(path, Flaky(), QUESTIONS[:3])
+    written = [dataclasses.replace(row, text="") for row in read_log(path)]
+    path.unlink()
+    with Log(path, "things", "shape") as log:
+        for row in written:
+            log.append(row)
+        assert not log.rows and len(log.failed) == 3
+    assert run(path, Flaky(), QUESTIONS[:3]).written == 3
 
 
 def test_unforced_samples_of_each_question(tmp_path):

@@ -1,15 +1,10 @@
 """The openai engine against a real server that refuses, fails, trickles, lies and vanishes."""
 
-import email.utils
-import threading
-import time
-
 import pytest
 from bad_server import BadServer, completion, error, half, hang_up, nothing, say, send, trickle
 from openai_runs import ask, never, one, quick, refused, run  # noqa: F401, quick is a fixture
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.teachers import openai_reply
 from tinyllm_jax.teachers.config import teacher
 from tinyllm_jax.teachers.openai_engine import OpenaiEngine
 
@@ -24,12 +19,9 @@ BAD = {
     "408": send(408, b""),
     "409": error(409, "conflict"),
     "garbage": send(200, b"\x00\xff garbage"),
-    "html": send(200, b"<html>login</html>", "text/html"),
     "list": send(200, []),
     "deep": send(200, b"[" * 100_000),
     "no choices": send(200, {"choices": []}),
-    "null text": send(200, completion(None)),
-    "number": send(200, completion(5)),
     "error in 200": send(200, {"error": {"message": "overloaded"}}),
     "empty": send(200, b""),
     "hang up": hang_up,
@@ -54,7 +46,7 @@ def test_requests_that_fail_for_good_are_failed_rows_and_the_others_go_on():
     why = {
         "429": "429 slow down",
         "500": "500 broken",
-        "garbage": "the reply has no text: \ufffd garbage",
+        "garbage": "\ufffd garbage",
         "408": "408",
         "nothing": "no whole reply within 2 s",
         "slow body": "no whole reply within 2 s",
@@ -83,10 +75,7 @@ def test_requests_that_fail_for_good_are_failed_rows_and_the_others_go_on():
 
 def test_errors_are_one_short_line():
     result, _ = one(lambda call: error(500, "a\n\tb\x1b[31m\u2028" + "long " * 500), retries=0)
-    assert (
-        result.error.startswith("1 attempts failed, the last: 500 a b [31m long")
-        and len(result.error) <= 300
-    )
+    assert result.error.startswith("500 a b [31m long") and len(result.error) <= 300
     assert result.error.isprintable()
 
 
@@ -101,7 +90,7 @@ def test_a_server_that_dies_ends_the_job_after_the_retries():
             teacher(engine="openai", model="m", base_url=server.base_url, retries=2), "t"
         )
     with pytest.raises(
-        UserError, match=r"teacher 't': no server answers at .* any more \(.*\); start it again"
+        UserError, match=r"teacher 't': no server answers at .*: 3 attempts .*; start it"
     ):
         list(engine.generate([ask("a"), ask("b")], never))
     engine.close()
@@ -119,60 +108,157 @@ def test_the_wait_that_a_server_asks_for_is_kept():
         assert second - first >= 0.4
 
 
-def test_waits_are_read():
-    wait = openai_reply.requested_wait
-    soon = email.utils.formatdate(time.time() + 100, usegmt=True)
-    assert 95 < wait({"retry-after": soon}, 503) <= 100
-    assert wait({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 503) == 0
-    assert wait({"retry-after": "7"}, 429) == 7 and wait({"retry-after": "86400"}, 429) == 300
-    assert wait({"retry-after": "soon"}, 429) is None and wait({"retry-after": "nan"}, 429) is None
-    reset = "x-ratelimit-reset-requests"
-    assert (
-        wait({reset: "1m30.5s"}, 429) == 90.5
-        and wait({reset: "120ms"}, 429) == 0.12
-        and wait({reset: "6m0s"}, 429) == 300
-    )
-    assert (
-        wait({reset: "5"}, 429) is None
-        and wait({reset: "1s"}, 503) is None
-        and wait({reset: "1s"}, 200) is None
-    )
-    assert wait({reset: "1s", "x-ratelimit-remaining-requests": "0"}, 200) == 1
-    assert wait({"retry-after": "7"}, 200) is None
+@pytest.mark.parametrize(
+    "said, status, again",
+    [
+        ({"message": "Insufficient credits", "code": 402}, 402, False),
+        ({"message": "slow down", "code": 429}, 429, True),
+        ({"message": "slow down", "code": "502"}, 502, True),
+        ({"message": "no", "type": "invalid_request_error"}, "", False),
+        ({"message": "no", "code": "content_filter"}, "", False),
+        ({"message": "overloaded"}, "", True),
+        ("overloaded", "", True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", ["body", "choice", "bare"])
+def test_an_error_under_status_200_counts_as_the_status_that_it_names(said, status, again, place):
+    """It is asked again, or ends the job, as a reply with that status would."""
+    body: dict = {"id": None, "choices": None, "error": said}
+    if place == "choice":
+        body = {"choices": [{"text": "Half of", "finish_reason": "error", "error": said}]}
+    elif place == "bare" and isinstance(said, dict):
+        body = {"object": "error", **said}
+    with BadServer(lambda call: send(200, body)) as server:
+        if status == 402:
+            with pytest.raises(UserError, match="says: 402 Insufficient credits|quota is spent"):
+                run(server, [ask("q")], retries=1)
+        else:
+            (result,) = run(server, [ask("q")], retries=1).values()
+            message = said["message"] if isinstance(said, dict) else said
+            assert result.text == "" and message in result.error
+            assert result.error.startswith(
+                f"2 attempts failed, the last: {status}" if again else ""
+            )
+    assert len(server.calls) == 1 + again
+
+
+# What comes with status 200 and without a text, and would come again; and why there is none.
+LASTING = {
+    "page": (send(200, b"<!doctype html><html>login</html>"), "the reply has no text: <!doctype"),
+    "stream": (send(200, b'data: {"choices": []}\n\ndata: [DONE]'), "the reply has no text: data:"),
+    "null": (send(200, completion(None)), "the text is empty"),
+    "number": (send(200, completion(5)), "the text is empty"),
+    "white": (send(200, completion(" \n\n ")), "the text is empty"),
+    "long": (send(200, completion("", finish_reason="length")), "raise max_tokens"),
+    "LONG": (send(200, completion(None, finish_reason="MAX_TOKENS")), "raise max_tokens"),
+    "filter": (send(200, completion(None, finish_reason="content_filter")), "content filter"),
+    "part": (send(200, completion("Half", finish_reason="content_filter")), "content filter"),
+    "thoughts": (send(200, completion("<think>Hm.", finish_reason="length")), "raise max_tokens"),
+    "stopped": (send(200, completion("<think>Hm.</think>")), "nothing but the model's thoughts"),
+    "sorry": (
+        send(200, completion("I’m sorry, but I can’t help with that.")),
+        "refused: I’m sorry",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LASTING)
+def test_a_reply_without_a_text_that_would_come_again_is_asked_once(kind):
+    reply, why = LASTING[kind]
+    result, calls = one(lambda call: reply)
+    assert why in result.error and result.text == "" and len(calls) == 1
 
 
 @pytest.mark.parametrize(
-    "first",
+    "message, why",
     [
-        error(429, "slow down", retry_after="1"),
-        say("x", x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="1s"),
+        ({"content": None, "refusal": "I'm sorry."}, "the model refused: I'm sorry."),
+        ({"content": [{"type": "refusal", "refusal": "No."}], "refusal": "No."}, "refused: No."),
+        ({"content": None, "tool_calls": [{"id": "1"}]}, "it called a tool"),
+        ({"content": None, "reasoning_content": "Hm."}, "the text is empty"),
+        ({"content": [{"type": "thinking", "thinking": []}]}, "the text is empty"),
+        ({}, "the text is empty"),
     ],
-    ids=["429", "none remaining"],
 )
-def test_a_rate_limit_pauses_all(first):
-    """While one call is limited, another is finished; nothing is asked until the pause is over."""
-    limited = threading.Event()
+def test_a_message_without_a_text(message, why):
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    result, calls = one(lambda call: send(200, body), chat=True)
+    assert why in result.error and len(calls) == 1
 
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Iron.",
+        [{"type": "text", "text": "Iron."}],
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"text": "Iron."}],
+        ["Ir", {"type": "output_text", "text": "on."}, {"type": "image", "text": "x"}],
+    ],
+)
+def test_a_content_is_read_in_parts_and_without_thoughts(content):
+    message = {"content": content, "reasoning_content": "Hm, iron."}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    result, _ = one(lambda call: send(200, body), chat=True)
+    assert (result.text, result.error) == ("Iron.", "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid 'stop': array too long. Expected an array with maximum length 4.",
+        "stop: List should have at most 4 items",
+    ],
+)
+def test_stop_strings_that_a_server_does_not_take_are_seen_to_here(said, capsys):
     def script(call):
-        if call.prompt == "limited" and call.attempt == 0:
-            return first
-        if call.prompt == "slow":
-            limited.wait(5)
-            time.sleep(0.4)  # the other's reply is on its way
-        return say("x")
+        return error(400, said) if "stop" in call.body else say("One.Q: two")
 
-    def reply(handler, inner=first):
-        inner(handler)
-        limited.set()
-
-    first = reply
     with BadServer(script) as server:
-        results = run(
-            server, [ask("limited"), ask("slow"), *[ask(f"q{i}") for i in range(4)]], concurrency=2
-        )
-    assert all(result.text == "x" for result in results.values()) and len(results) == 6
-    later = [call.at for call in server.calls if call.prompt.startswith("q") or call.attempt]
-    assert min(later) - server.calls[0].at >= 1
+        results = run(server, [ask("a", "w " * 9), ask("b")], concurrency=1, stop=("Q:",))
+    assert [(result.text, result.context_cut) for result in results.values()] == [("One.", 0)] * 2
+    assert len(server.calls) == 3
+    assert capsys.readouterr().err.count("the server takes no stop") == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens is too large: 256. This model supports at most 128 completion tokens.",
+        "Unsupported value: 'top_p' does not support 0.5",
+    ],
+)
+def test_a_field_that_must_be_changed_is_told_once(message):
+    line = refused(lambda call: error(400, message), chat=True, top_p=0.5)
+    assert "the server refuses" in line and message.split(".")[0] in line
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "/chat/completions: Invalid model name passed in model=m.",
+        "Cannot use chat template functions because tokenizer.chat_template is not set",
+        "The model `m` does not exist",
+    ],
+)
+def test_what_concerns_every_request_ends_the_job(message):
+    assert "check model and base_url" in refused(lambda call: error(400, message))
+
+
+def test_a_proxy_and_a_missing_v1_are_named(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    fields = dict(engine="openai", model="m", base_url="http://127.0.0.1:9")
+    with pytest.raises(UserError) as raised:
+        OpenaiEngine(teacher(**fields), "t")
+    line = str(raised.value)
+    assert "base_url has no /v1 at its end" in line and "secret" not in line
+    assert "the proxy in $HTTP_PROXY is used, unless NO_PROXY=127.0.0.1 is set" in line
+
+
+def test_a_web_page_for_a_server():
+    line = refused(models=send(200, b"<!doctype html>", "text/html"))
+    assert "check model and base_url" in line and "says: <a web page>" in line
 
 
 # --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import prompts
+from tinyllm_jax.teachers import prompt_tokens, prompts
 from tinyllm_jax.teachers.prompts import Example, Template
 
 
@@ -211,3 +211,20 @@ def test_a_template_of_one_s_own(tmp_path):
     )
     with pytest.raises(UserError, match="cannot read template"):
         prompts.read_template(str(tmp_path / "none.txt"), True)
+
+
+@pytest.mark.parametrize("field", ["{question:>9}", "{question!r}", "{options:d}"])
+def test_a_field_is_filled_in_as_it_is(field):
+    text = f"{field} {{question}} {{options}} {{answer}} {{rationale}}"
+    with pytest.raises(UserError, match="takes no ':' or '!'; write"):
+        prompts.Template(text, forced=True)
+
+
+@pytest.mark.parametrize("error", [ValueError("no template"), RuntimeError("raised\nby it")])
+def test_a_chat_template_that_cannot_be_used_is_one_line(error):
+    class Tokenizer:
+        def apply_chat_template(self, *_, **__):
+            raise error
+
+    with pytest.raises(UserError, match="chat template cannot be used: .*; mend it, or set chat"):
+        prompt_tokens.fit_to_window(Tokenizer(), prompts.Prompt("", "", "q"), True, 9)

@@ -10,6 +10,7 @@ from tinyllm_jax.student.inputs import load_tokenizer
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import data
+from tinyllm_jax.training.run import AFTER
 
 
 def tokens_of(lengths: np.ndarray, weight=None) -> data.Tokens:
@@ -178,12 +179,14 @@ def row(i: int, **rationales: Rationale) -> Row:
     return Row(question, rationales)
 
 
-def tokenize(rows: list[Row], terms: list[str], prefix_side: str = "encoder") -> data.Tokens:
+def tokenize(
+    rows: list[Row], terms: list[str], prefix_side: str = "encoder", teachers: tuple = ()
+) -> data.Tokens:
     """The rows as a student of bytes reads them, targets of at most 256 bytes."""
     prefixes = {"answer": "predict", "a": "explain a"}
     tokenizer = load_tokenizer("byte")
     student = Student(PRESETS["byte-tiny"], {}, tokenizer, prefixes, 128, prefix_side)
-    return data.tokenize(rows, student, terms, 256)
+    return data.tokenize(rows, student, terms, 256, teachers)
 
 
 def test_tokenize_counts_missing_and_cut_targets():
@@ -230,6 +233,39 @@ def test_tokenize_for_a_decoder_that_is_given_the_prefix():
         len(shared) == 1
         and (batch["target_inputs"][batch["target_segments"] > 0] == shared.pop()).sum() == 19 + 4
     )
+
+
+@pytest.mark.parametrize("prefix_side", ["encoder", "decoder"])
+def test_a_rationale_follows_the_answer_in_its_target(prefix_side):
+    rows = [
+        row(0, a=Rationale("so", "a", weight=0.5), b=Rationale("thus", "b")),
+        row(1, a=Rationale("dropped", "a", weight=0.0)),
+        row(2, b=Rationale("since", "b", weight=0.5), a=Rationale("as", "a", weight=0.5)),
+    ]
+    found = tokenize(rows, ["answer", AFTER], prefix_side, ("a", "b"))
+    assert len(found.inputs) == len(found.targets) == 1 and found.prefix_tokens == (0,)
+    byte = load_tokenizer("byte")
+    texts = [byte.decode(ids).split("</s>") for ids in found.targets[0].rows()]
+    assert texts == [["two", "thus", ""], ["two", ""], ["two", "as", ""]]
+    assert found.after.tolist() == [4, 4, 4]
+    assert found.weight.tolist() == [[1, 1, 1], [1, 0, 0.5]]
+    assert found.report["terms"][AFTER]["missing_or_weightless"] == 1
+
+    # The answer's tokens are one term, and what follows them is the other.
+    batch = data.Batches(found, [1.0, 0.5], 3, seed=0)(0)
+    written = batch["target_segments"] > 0
+    assert batch["tokens"].tolist() == [12, 8]
+    assert np.bincount(batch["term"][written], batch["weight"][written]).tolist() == [12, 6.5]
+    np.testing.assert_allclose(batch["scale"], [1 / 12, 0.5 / 8], rtol=1e-6)
+
+
+def test_the_weights_of_rationales_change_with_the_steps():
+    found = tokenize([row(i, a=Rationale("so", "a")) for i in range(4)], ["answer", "a"])
+    batches = data.Batches(found, [1.0, 2.0], 4, seed=0)
+    count = batches(0)["tokens"][1]
+    batches.ramp([1.0, 0.0], 5)
+    found = [float(batches(step)["scale"][1] * count) for step in range(5)]
+    np.testing.assert_allclose(found, [2.0, 1.5, 1.0, 0.5, 0.0], atol=1e-6)
 
 
 def test_tokenize_refuses_a_corpus_without_targets():

@@ -40,6 +40,13 @@ def test_the_answers_prefix_is_known_where_it_is_not_trained():
     assert objective.prefixes == {"answer": "predict", "a": "explain a"}
 
 
+def test_a_rationale_that_follows_the_answer_is_a_term_without_a_prefix():
+    objective = Run(objective=Objective(after=0.5, final=0.2)).resolve(("a", "b")).objective
+    assert objective.terms == {"answer": 1.0, "rationale after": 0.5}
+    assert objective.final_weights == pytest.approx([1.0, 0.1])
+    assert objective.prefixes == {"answer": "predict"} and list(objective.teachers) == ["a", "b"]
+
+
 def test_resolve_refuses_a_teacher_that_the_corpus_does_not_have():
     run = Run(objective=Objective(teachers={"lama": 1.0}))
     with pytest.raises(UserError, match="unknown teacher 'lama'; did you mean 'llama'"):
@@ -70,6 +77,7 @@ def test_a_run_is_read_back_as_it_was_written():
         (dict(student=dict(dropout_rate=1.0)), "dropout_rate is 1.0; it must be at least 0"),
         (dict(objective=dict(answer=-1.0)), "config.objective.answer is -1.0"),
         (dict(objective=dict(teachers={"a": -1.0})), "gives 'a' the weight -1.0"),
+        (dict(objective=dict(answer=0.0, after=1.0)), "behind the answer, whose weight is 0"),
         (dict(objective=dict(prefixes={})), "unknown config field 'objective.prefixes'"),
         (dict(optimizer=dict(learning_rate=0.0)), "learning_rate is 0.0; it must be above 0"),
         (dict(optimizer=dict(learning_rate=float("nan"))), "it must be above 0"),

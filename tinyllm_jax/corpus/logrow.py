@@ -36,7 +36,7 @@ class LogRow:
       forced: whether the teacher was shown the gold answer.
       sample: which of the samples of this question it is, from 0.
       text: the rationale; of an unforced row the rationale with the answer that it ends in.
-      finish_reason: "stop", "length" or "unknown".
+      finish_reason: "stop", "length" or "unknown"; of a failed row also "content_filter".
       prompt_tokens, tokens: tokens read and written, by the teacher's own tokenizer (-1 when it has
         none).
       mean_logprob: the mean log-probability (natural) of the tokens written; None where the engine
@@ -70,6 +70,14 @@ class LogRow:
     seconds: float
     error: str
 
+    @property
+    def failure(self) -> str:
+        """Why the row holds no rationale; "" when it holds one.
+
+        Logs of older versions hold empty texts without an error.
+        """
+        return self.error or ("" if self.text.strip() else "the text is empty")
+
     def to_bytes(self) -> bytes:
         """The payload: canonical JSON, so equal rows are equal bytes."""
         return canonical(dataclasses.asdict(self)).encode()
@@ -83,7 +91,7 @@ class LogRow:
         """
         try:
             row = cls(**json.loads(payload))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"not a row of a rationale log ({error}): {payload[:80]!r}") from None
         for field in dataclasses.fields(cls):
             allowed = typing.get_args(field.type) or (field.type,)

@@ -11,6 +11,7 @@ object store renames file by file; whoever reads DIR meanwhile gets an error abo
 
 import collections
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -116,6 +117,7 @@ def write_corpus(
     rows: Mapping[str, Sequence[Row]],
     report: dict,
     source: str,
+    overwrite: bool = False,
 ) -> Manifest:
     """Writes a corpus.
 
@@ -127,6 +129,7 @@ def write_corpus(
       report: what the import or build counted: JSON.
       source: where the rows come from, in a few words; no path, so that equal corpora are equal
         bytes.
+      overwrite: whether a corpus of the task at `out` is replaced.
 
     Returns:
       The manifest. The same arguments give the same bytes in every process.
@@ -135,11 +138,31 @@ def write_corpus(
       UserError: `out` is not empty or cannot be written, or a row is malformed. Nothing is left
         behind.
     """
-    directories.require_free(out)
+    overwrite = require_writable(out, task, overwrite)
     for split, split_rows in rows.items():
         _check_rows(task, teachers, split, split_rows)
-    with directories.whole(out) as partial:
+    with directories.whole(out, overwrite) as partial:
         return _write_files(partial, task, teachers, rows, report, source)
+
+
+def require_writable(out: str | os.PathLike, task: str, overwrite: bool) -> bool:
+    """Whether there is a corpus at `out` that is to be replaced; otherwise nothing is there.
+
+    Raises:
+      UserError: something else is there, or a corpus that may not be replaced.
+    """
+    if not (storage.path(out) / MANIFEST).exists():
+        directories.require_free(out)
+        return False
+    if not overwrite:
+        names = (f"{os.fspath(out).rstrip('/')}-{number}" for number in itertools.count(2))
+        free = next(name for name in names if not storage.path(name).exists())
+        raise UserError(
+            f"{out} exists and is not an empty directory: it is a corpus; choose another --out, "
+            f"e.g. {free}, or replace it where the command has --overwrite"
+        )
+    Corpus(out, task)  # of another task, it is not replaced
+    return True
 
 
 def _check_rows(task: str, teachers: Sequence[str], split: str, rows: Sequence[Row]) -> None:

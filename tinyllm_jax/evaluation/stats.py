@@ -103,7 +103,7 @@ def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majori
         )
     position = _commonest(question.gold for question in train)
     right = sum(question.gold == position for question in questions)
-    return Majority("position", f"({chr(ord('a') + position)})", Accuracy(right, len(questions)))
+    return Majority("position", f"({Question.letter(position)})", Accuracy(right, len(questions)))
 
 
 def _commonest(values: Iterable[T]) -> T:

@@ -47,13 +47,16 @@ class Chart:
     curves: Sequence[tuple[int, str, Points]] = ()
 
 
-def curves(series: Mapping[str, Points], unit: str = "") -> Chart | None:
-    """A line chart over training steps, whose upright axis includes 0.
+def curves(
+    series: Mapping[str, Points], unit: str = "", x_title: str = "training steps"
+) -> Chart | None:
+    """A line chart over training steps or the like, whose upright axis includes 0.
 
     Args:
       series: name → (step, value) points in order. More than `MOST_POINTS` are averaged into that
         many.
       unit: written after the numbers of the upright axis, e.g. " %".
+      x_title: the text below the horizontal axis.
 
     Returns:
       The chart, or None when no series has a point.
@@ -85,9 +88,9 @@ def curves(series: Mapping[str, Points], unit: str = "") -> Chart | None:
         if some
     ]
     return Chart(
-        label=f"Curves over training steps: {', '.join(name for _, name, _ in shown)}",
+        label=f"Curves over {x_title}: {', '.join(name for _, name, _ in shown)}",
         height=height,
-        x_title="training steps",
+        x_title=x_title,
         x_ticks=[(across(step), _number(step)) for step in x_ticks],
         y_ticks=[(down(value), _number(value) + unit) for value in y_ticks],
         curves=shown,

@@ -6,6 +6,11 @@ with p normalised over the choices. The reader is a student that learned to answ
 teacher's rationale, or none, as context. It is cross-fitted: the questions are dealt into folds by
 what they ask about, and a reader judges only the fold that it was not trained on. So it cannot know
 the answer, and has to read.
+
+One judgement is noisy. More deals, each into other folds, give a mean of several, for as many more
+readers. On the demonstration (seed 10, threshold -0.25) three deals dropped 54 % of the wrong
+rationales and 2 to 3 % of the right ones, one deal 53 % and 2 to 8 %, one deal into two folds 32 %
+and 9 to 12 %: readers that learn from half of the questions read much worse.
 """
 
 import dataclasses
@@ -25,15 +30,16 @@ from tinyllm_jax.evaluation import score
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks.question import Question
 from tinyllm_jax.training import loop, restore
-from tinyllm_jax.training.run import Run
+from tinyllm_jax.training.run import MOST_SEED, Run
 
-FOLDS = 2
+FOLDS = 5
+DEALS = 1
 HELD_OUT = 10  # every so many-th subject of a fold's training questions chooses its checkpoint
 MASK = "…"  # what stands where the rationale names the answer
 
 
 def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
-    """Trains a reader for each fold and judges every training rationale by the other fold's.
+    """Trains a reader for each fold of each deal, and judges every training rationale.
 
     A rationale that a teacher wrote more than once about the same subject is judged once, by the
     mean over its questions.
@@ -53,27 +59,21 @@ def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     rows = corpus.nonempty_rows("train")
     objective = dataclasses.replace(run.objective, answer=1.0, teachers={})
     run = dataclasses.replace(run, objective=objective)
-    folds = np.array([part(row.question, FOLDS, "fold") for row in rows])
 
-    # The gold choice's log-probability of every question, by what the reader saw: a teacher's
+    # The mean over deals of the gold choice's log-probability, by what the reader saw: a teacher's
     # column, or the last column for nothing.
-    known = np.full((len(rows), len(corpus.teachers) + 1), np.nan)
-    for fold in range(FOLDS):
-        print(f"reader {fold + 1} of {FOLDS}", file=sys.stderr)
-        others = [row for row, own in zip(rows, folds, strict=True) if own != fold]
-        _train(others, corpus, run, directory / f"reader-{fold}")
-        judged = np.flatnonzero(folds == fold)
-        asked, cells = [], []
-        for index in judged:
-            for column, question in enumerate(_readings(rows[index], corpus.teachers)):
-                if question:
-                    asked.append(question)
-                    cells.append((index, column))
-        if asked:
-            known[tuple(np.array(cells).T)] = _log_gold(
-                reader(directory, fold), asked, run.validation.batch_size
-            )
-
+    known = np.zeros((len(rows), len(corpus.teachers) + 1))
+    for deal in range(DEALS):
+        folds = np.array([part(row.question, FOLDS, f"deal {deal}") for row in rows])
+        for fold in range(FOLDS):
+            print(f"\nreader {deal * FOLDS + fold + 1} of {DEALS * FOLDS}", file=sys.stderr)
+            own = dataclasses.replace(run, seed=(run.seed + deal) % (MOST_SEED + 1))
+            others = [row for row, at in zip(rows, folds, strict=True) if at != fold]
+            where = directory / f"reader-{deal}-{fold}"
+            _train(others, corpus, own, where)
+            judged = np.flatnonzero(folds == fold)
+            known[judged] += _judge(where, [rows[index] for index in judged], corpus.teachers, own)
+    known /= DEALS
     utility = known[:, :-1] - known[:, -1:]
     return _averaged(utility, rows, corpus.teachers)
 
@@ -92,10 +92,9 @@ def masked(text: str, question: Question) -> str:
     return re.sub(f"{answer}|{named}", MASK, text, flags=re.IGNORECASE)
 
 
-def reader(directory: epath.Path, fold: int) -> Student:
-    """The reader that judges the questions of a fold, from the directory of `utilities`."""
-    workdir = directory / f"reader-{fold}" / "run"
-    return restore.restore(workdir, restore.find_step(workdir))
+def reader(directory: epath.Path) -> Student:
+    """A trained reader, from its own directory."""
+    return restore.restore(directory / "run", restore.find_step(directory / "run"))
 
 
 def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: epath.Path) -> None:
@@ -114,6 +113,26 @@ def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: epath.Path)
         report = {"made from": corpus.fingerprint}
         store.write_corpus(path, corpus.task, (), splits, report, "questions with rationales")
     loop.train(run, path, directory / "run")
+
+
+def _judge(
+    directory: epath.Path, rows: Sequence[Row], teachers: Sequence[str], run: Run
+) -> np.ndarray:
+    """A reader's log-probability of each row's gold choice: (rows, teachers + 1).
+
+    The last column is what it knows without a rationale; NaN stands where there is none.
+    """
+    asked, cells = [], []
+    for index, row in enumerate(rows):
+        for column, question in enumerate(_readings(row, teachers)):
+            if question:
+                asked.append(question)
+                cells.append((index, column))
+    known = np.full((len(rows), len(teachers) + 1), np.nan)
+    if asked:
+        found = _log_gold(reader(directory), asked, run.validation.batch_size)
+        known[tuple(np.array(cells).T)] = found
+    return known
 
 
 def _readings(row: Row, teachers: Sequence[str]) -> list[Question | None]:

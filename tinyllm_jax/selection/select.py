@@ -11,6 +11,7 @@ from etils import epath
 
 from tinyllm_jax import directories, storage
 from tinyllm_jax.corpus import store
+from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
@@ -22,6 +23,7 @@ from tinyllm_jax.tasks.question import Question
 from tinyllm_jax.training.run import Run
 
 POLICIES = {
+    "clean": "drops the rationales with a bad flag",
     "helpful": "drops the rationales that clearly harm a reader",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
@@ -47,8 +49,8 @@ def select(
       corpus: the corpus; it stays as it is.
       policy: one of `POLICIES`.
       out: the corpus to write.
-      run: how the readers are trained; `votes` needs none.
-      directory: where the readers and the utilities are kept; `votes` needs none.
+      run: how the readers are trained; `clean` and `votes` need none.
+      directory: where the readers and the utilities are kept; likewise.
       threshold: of `helpful`, in nats.
 
     Raises:
@@ -64,7 +66,10 @@ def select(
     made_from: dict = {"policy": policy, "corpus": corpus.fingerprint}
 
     # What is known of each rationale, (questions, teachers), and the weights that follow.
-    if policy == "votes":
+    if policy == "clean":
+        known = flagged(rows, corpus.teachers)
+        given = np.where(known > 0, 0.0, 1.0)
+    elif policy == "votes":
         known = vote_shares(rows, corpus.teachers)
         given = weights.votes(known)
     else:
@@ -82,7 +87,9 @@ def select(
         else:
             if len(corpus.teachers) < 2:
                 raise UserError("a router chooses among teachers: this corpus has one")
-            states = mean_states(reader.reader(directory, 0), [row.question for row in rows])
+            states = mean_states(
+                reader.reader(directory / "reader-0-0"), [row.question for row in rows]
+            )
             trained = router.train(states, known, run.seed)
             suits = np.asarray(router.scores(trained, states), np.float64)
             given = weights.selected(np.where(np.isnan(known), np.nan, suits))
@@ -98,6 +105,17 @@ def select(
     splits = {split: corpus.rows(split) for split in corpus.splits} | {"train": weighed}
     source = f"{corpus.manifest.source}, {policy}"
     return store.write_corpus(out, corpus.task, corpus.teachers, splits, report, source)
+
+
+def flagged(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
+    """(Q, T): how many bad flags each rationale has; NaN where there is none."""
+    counts = np.full((len(rows), len(teachers)), np.nan)
+    for index, row in enumerate(rows):
+        for column, teacher in enumerate(teachers):
+            if teacher in row.rationales:
+                flags = row.rationales[teacher].flags
+                counts[index, column] = sum(flag in quality.BAD for flag in flags)
+    return counts
 
 
 def vote_shares(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:

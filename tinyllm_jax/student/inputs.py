@@ -83,10 +83,7 @@ def question_text(question: Question) -> tuple[str, str]:
             f"question '{question.id}' of {question.task} has {len(question.choices)} choices; "
             "they are lettered a to z, so 26 is the most"
         )
-    choices = "".join(
-        f"\n({letter}) {text}"
-        for letter, text in zip(string.ascii_lowercase, question.choices, strict=False)
-    )
+    choices = "".join(f"\n{choice}" for choice in question.lettered)
     return question.context, f"{question.question}\nAnswer Choices:{choices}"
 
 

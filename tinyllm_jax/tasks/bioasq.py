@@ -44,7 +44,7 @@ def _read_file(file: epath.Path, split: str) -> list[Question]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))["questions"]
         yes_no = [(split, row) for row in rows if row["type"] == "yesno"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"cannot read BioASQ's official JSON from {file}: {type(error).__name__}: {error}"
         ) from None

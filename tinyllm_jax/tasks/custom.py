@@ -7,9 +7,9 @@ PATH is a file whose rows name their split, or a directory of `train.jsonl`, `va
      "choices": ["a feather", "an anvil"], "answer": "an anvil"}
 
 `question`, at least two `choices` and `answer` (one of the choices, verbatim) are needed. `id` is a
-text, unique within its split, and is the row's line number when absent; `context` is a passage that
-may be truncated; `split` is "train" when absent. A field of another name is an error. Any other
-task's questions can be read from such files too.
+text, unique within its split, and follows from the question's content when absent, wherever the row
+stands; `context` is a passage that may be truncated; `split` is "train" when absent. A field of
+another name is an error. Any other task's questions can be read from such files too.
 """
 
 import json
@@ -20,7 +20,7 @@ from etils import epath
 
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.tasks import files
-from tinyllm_jax.tasks.question import SPLITS, Question, problem
+from tinyllm_jax.tasks.question import SPLITS, Question, problem, with_content_id
 
 OTHER_SOURCE = "give your file as jsonl:PATH"
 MAX_INPUT = 512
@@ -38,6 +38,8 @@ def read(path: str, task: str = "custom") -> dict[str, list[Question]]:
         for place, row in _rows(file):
             question = _question(place, row, task, split)
             same_split = splits[question.split]
+            if "id" not in row:
+                question = with_content_id(question, same_split)
             if question.id in same_split:
                 raise UserError(
                     f"{place}: id '{question.id}' is already used in split {question.split}"
@@ -56,9 +58,12 @@ def _rows(file: epath.Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if line.strip():
             place = f"{file}, line {number}"
             try:
-                yield place, {"id": str(number), **json.loads(line)}
-            except (ValueError, TypeError) as error:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{place}: not a JSON object: {error}") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{place}: not a JSON object")
+            yield place, row
 
 
 def _question(place: str, row: dict[str, Any], task: str, split: str) -> Question:
@@ -75,7 +80,7 @@ def _question(place: str, row: dict[str, Any], task: str, split: str) -> Questio
     if split not in SPLITS:
         raise UserError(f"{place}: {unknown('split', str(split), SPLITS)}")
     question = Question(
-        id=row["id"],
+        id=row.get("id", "none"),
         task=task,
         split=split,
         context=row.get("context", ""),

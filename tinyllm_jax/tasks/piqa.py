@@ -1,7 +1,7 @@
 """PIQA: which of two ways reaches a goal in the physical world.
 
 Bisk et al. 2020, arXiv 1911.11641. A row on the hub (a parquet copy of `ybisk/piqa`, which is a
-script); it has no id, so the id is the row's number:
+script); it has no id, so the id follows from the content:
 
     {"goal": "When boiling butter, when it's ready, you can", "sol1": "Pour it onto a plate",
      "sol2": "Pour it into a jar", "label": 1}

@@ -108,15 +108,15 @@ def read_json(file: str | os.PathLike) -> list[Any]:
         return [_parse_line(line) for line in text.split("\n") if line.strip()]
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({error}); fetch it again") from None
 
 
 def _parse_line(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
-        return error
+    except (ValueError, RecursionError) as error:
+        return ValueError(str(error))
 
 
 def _question(row: Any, task: str, split: str) -> Question | str:

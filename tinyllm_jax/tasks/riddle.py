@@ -6,7 +6,7 @@ A row on the hub (the parquet conversion that the hub keeps of a script-based da
      "choices": {"label": ["A", "B", "C", "D", "E"],
                  "text": ["throw", "bit", "gallow", "mouse", "hole"]}}
 
-It has no ids, so the id is the row's number. About 3,510 / 1,021 / 1,184 riddles in train /
+It has no ids, so the id follows from the content. About 3,510 / 1,021 / 1,184 riddles in train /
 validation / test; the test labels are not public (answerKey ""), and those rows are left out. The
 released files divide the validation split.
 """

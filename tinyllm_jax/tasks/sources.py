@@ -7,12 +7,12 @@ of parquet files.
 
 import collections
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyllm_jax.errors import UserError
-from tinyllm_jax.tasks.question import SPLITS, Question, problem
+from tinyllm_jax.errors import UserError, printable
+from tinyllm_jax.tasks.question import SPLITS, Question, problem, with_content_id
 
 Rows = Iterable[tuple[str, dict[str, Any]]]
 
@@ -135,8 +135,8 @@ def questions(
       task: the task's name.
       rows: (split, row) pairs; a split that is none of `SPLITS` is left out, and counted.
       convert: gives a row's `question`, `choices` and `answer`, and `context` and `id` where it has
-        them. An answer of None means that the label is not public; the id is the row's number where
-        the dataset has no ids.
+        them. An answer of None means that the label is not public; the id follows from the content
+        where the dataset has no ids.
 
     Returns:
       The questions by split; and one note per split and reason that says how many rows were left
@@ -153,7 +153,7 @@ def questions(
         index = row_count[split]
         row_count[split] += 1
         try:
-            question = _convert(task, split, index, row, convert)
+            question = _convert(task, split, good.get(split, ()), row, convert)
             if question.id in good[split]:
                 raise _LeftOut("id used twice", question.id)
             good[split][question.id] = question
@@ -182,31 +182,35 @@ class _LeftOut(Exception):
 
 
 def _convert(
-    task: str, split: str, index: int, row: dict, convert: Callable[[dict], dict]
+    task: str, split: str, taken: Container[str], row: dict, convert: Callable[[dict], dict]
 ) -> Question:
-    """The question in a row; raises `_LeftOut` where there is none that can be used."""
+    """The question in a row; raises `_LeftOut` where there is none that can be used.
+
+    `taken` are the ids of the questions of its split so far.
+    """
     if split not in SPLITS:
         raise _LeftOut("a split that is not used", split)
     try:
-        fields = {"id": str(index), "context": "", **convert(row)}
+        converted = convert(row)
     except KeyError as error:
         names = ", ".join(map(str, row))
         raise _LeftOut("malformed", f"no field {error}; its fields are {names}") from None
     except (IndexError, TypeError, ValueError, AttributeError) as error:
         raise _LeftOut("malformed", str(error)) from None
+    fields = {"id": "without an id", "context": "", **converted}
     if fields["answer"] is None:
         raise _LeftOut("no public label", fields["id"])
     question = Question(task=task, split=split, **{**fields, "choices": tuple(fields["choices"])})
     wrong = problem(question)
     if wrong:
         raise _LeftOut("malformed", wrong)
-    return question
+    return question if "id" in converted else with_content_id(question, taken)
 
 
 def print_notes(task: str, notes: Iterable[str]) -> None:
     """Prints what was left out, so that no row is lost in silence."""
     for note in notes:
-        print(f"{task}: {note}", file=sys.stderr)
+        print(f"{task}: {printable(note)}", file=sys.stderr)
 
 
 def choice_of(key: str, labels: list[str], texts: list[str]) -> str | None:

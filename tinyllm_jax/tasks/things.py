@@ -52,7 +52,7 @@ SHAPES = {
 DOINGS = tuple(dict.fromkeys(itertools.chain(*MATERIALS.values(), *SHAPES.values())))
 
 # What the gap between students means on this task, for the reader of a report. The two rates are
-# those of `tests/benchmarks/bench_demonstration.py --ceiling`.
+# those of `tests/benchmarks/bench_ceiling.py`.
 GAP = (
     "The gap is one of learning and not of information: told no reason, a perfect learner that knew"
     " which doings go together would still answer 93 % of the test questions right, from the two"

@@ -12,6 +12,7 @@ A job, from its start to its end:
     prompts.py              what a teacher is asked: templates and in-context examples
     plan.py                 which requests a teacher is sent, and the log row of each result
     job.py                  the job itself
+    reply.py                what a model's reply says: a rationale, or why there is none
     log.py                  the append-only log
     totals.py               what a log's rows add up to: rows, tokens, time, failures
     signals.py              SIGTERM and Ctrl-C let what is in flight finish
@@ -22,7 +23,7 @@ Engines, which answer the requests:
     vllm_engine.py          vLLM in this process
     transformers_engine.py  Hugging Face transformers, for encoder-decoder models too
     openai_engine.py        any server with OpenAI's interface
-    openai_reply.py         what such a server's replies mean
+    openai_reply.py         what such a server's refusals mean
     ray_engine.py           vLLM on a Ray cluster
     scripted.py             the teachers of the made-up things
     prompt_tokens.py        the tokens of a prompt that fits a local model's window

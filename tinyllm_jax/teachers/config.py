@@ -13,6 +13,7 @@ from tinyllm_jax.errors import UserError, unknown
 
 ENGINES = ("vllm", "transformers", "openai", "ray", "scripted")
 MODES = ("forced", "unforced", "unforced-first")
+STOP = ("\n\n", "Question:")  # where a raw completion goes on with something else
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 # The least that a number may be.
@@ -60,7 +61,9 @@ def teacher(**changes) -> ml_collections.ConfigDict:
     c.max_tokens = 256  # of one rationale
     c.temperature = 0.0  # 0: greedy
     c.top_p = 1.0
-    c.stop = ("\n\n", "Question:")  # a rationale ends before one of these
+    # A rationale ends before one of these; with chat=True the default ones are not used, for a
+    # chat model ends its reply itself.
+    c.stop = STOP
 
     # How it is run: none of the fields from here on is part of a log row's identity.
     # Tokens that prompt and rationale may take; 0: what the model's configuration says.
@@ -162,13 +165,19 @@ def _wrong_number(c: ml_collections.ConfigDict) -> str:
     return ""
 
 
+def stop_strings(c: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The strings before which a teacher's texts end."""
+    stop = tuple(c.stop)
+    return () if c.chat and stop == STOP else stop
+
+
 def sampling(c: ml_collections.ConfigDict) -> str:
     """The parameters that decide what a model writes after a prompt, as canonical JSON."""
     return canonical(
         {
             "chat": c.chat,
             "max_tokens": c.max_tokens,
-            "stop": list(c.stop),
+            "stop": list(stop_strings(c)),
             "temperature": float(c.temperature),
             "top_p": float(c.top_p),
         }

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from tinyllm_jax.errors import printable
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.teachers.prompts import Prompt
 
@@ -41,12 +42,14 @@ class Result:
     Attributes:
       request: the request.
       text: the rationale, without the stop string that ended it.
-      finish_reason: "stop", "length" or "unknown".
+      finish_reason: "stop", "length" or "unknown"; of a failure also "content_filter".
       prompt_tokens: tokens read (-1 when the engine counts none).
       tokens: tokens written (likewise).
       mean_logprob: the mean log-probability of the tokens written; None when the engine gives none.
       context_cut: words cut off the context.
       error: why there is no rationale, in one line; "" when there is one.
+      too_long: whether that is because the prompt does not fit the model's window, which says
+        nothing about other requests.
     """
 
     request: Request
@@ -57,6 +60,7 @@ class Result:
     mean_logprob: float | None = None
     context_cut: int = 0
     error: str = ""
+    too_long: bool = False
 
 
 LINE_LENGTH = 200  # characters quoted from a library or server
@@ -64,9 +68,7 @@ LINE_LENGTH = 200  # characters quoted from a library or server
 
 def one_line(message: object) -> str:
     """A library's or server's message as one short printable line; an empty one as its type."""
-    text = str(message) or type(message).__name__
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = " ".join(text.split())
+    text = " ".join(printable(str(message) or type(message).__name__).split())
     return text if len(text) <= LINE_LENGTH else text[: LINE_LENGTH - 1] + "…"
 
 

@@ -11,19 +11,19 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from tinyllm_jax import storage, tasks
 from tinyllm_jax.corpus.joining.choose import stated_answers
-from tinyllm_jax.corpus.joining.logs import Identity, identity_of
+from tinyllm_jax.corpus.joining.logs import Identity, identity_of, with_content_ids
 from tinyllm_jax.corpus.logrow import LogRow, read_log
-from tinyllm_jax.errors import UserError
+from tinyllm_jax.errors import UserError, printable
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config, plan, totals, weights
+from tinyllm_jax.teachers import config, plan, reply, totals, weights
 from tinyllm_jax.teachers.engine import Engine, Request
 from tinyllm_jax.teachers.log import Log
 from tinyllm_jax.teachers.plan import Teacher
@@ -32,7 +32,8 @@ from tinyllm_jax.teachers.signals import StopOnSignal
 # By mode the passes over the questions that it takes: for each, whether it is forced.
 PASSES = {"forced": (True,), "unforced": (False,), "unforced-first": (False, True)}
 LISTED = 20  # failures printed; the log has them all
-HOPELESS = 100  # failures in a row, with nothing written, after which a job gives up
+REASONS = 3  # reasons of failures that the last line names
+HOPELESS = 100  # failures in a row after which a job gives up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,8 @@ class JobResult:
       log: the log's path.
       done_before: rows of this job that there were at the start, in this log or another shard's.
       written: rows written now.
-      failed: requests that failed now, as "question id: reason"; the next run tries them again.
+      failed: requests that failed now, each as its question and the reason; the next run tries
+        them again.
       left: requests without a good row now, `failed` among them.
       stopped: whether SIGTERM or Ctrl-C ended it early.
       cut: bytes of an interrupted append that were cut off at the start.
@@ -52,7 +54,7 @@ class JobResult:
     log: Path
     done_before: int
     written: int
-    failed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
     left: int
     stopped: bool
     cut: int
@@ -169,7 +171,7 @@ def run(
       UserError: the log cannot be opened or written, or the engine fails.
     """
     engine: Engine | None = None
-    failed: list[str] = []
+    failed: list[tuple[str, str]] = []
     done_before = written = left = 0
     with Log(path, questions[0].task, teacher.name) as log:
         if log.cut:
@@ -178,18 +180,23 @@ def run(
         try:
             for forced in PASSES[teacher.spec.mode]:
                 chosen = questions
+                good = [*log.rows.values(), *elsewhere.values()]
+                rows = with_content_ids(good, questions)
                 if forced and teacher.spec.mode == "unforced-first":
-                    rows = [*log.rows.values(), *elsewhere.values()]
                     chosen = _never_answered_right(teacher, questions, rows)
                 logged = log.rows.keys() | elsewhere.keys()
                 planned = plan.requests(teacher, chosen, forced, logged)
+                older = {_place(row) for row, was in zip(rows, good, strict=True) if row != was}
+                planned = [_found_among(older, request) for request in planned]
                 missing_before = sum(not request.logged for request in planned)
                 if missing_before and not stop():
                     if engine is None:
                         engine = (open_engine or _open_engine)(teacher)
                     failed += _write(teacher, engine, planned, log, stop)
                 logged = log.rows.keys() | elsewhere.keys()
-                missing_now = sum(request.key not in logged for request in planned)
+                missing_now = sum(
+                    not request.logged and request.key not in logged for request in planned
+                )
                 done_before += len(planned) - missing_before
                 written += missing_before - missing_now
                 left += missing_now
@@ -200,6 +207,17 @@ def run(
         result = JobResult(path, done_before, written, tuple(failed), left, stopped, log.cut)
         _print_summary(teacher, result, log)
     return result
+
+
+def _place(row: LogRow) -> tuple:
+    """What a row of given settings is about: which question, and which of its rationales."""
+    return row.split, row.question_id, row.question_key, row.forced, row.sample
+
+
+def _found_among(older: Container[tuple], request: Request) -> Request:
+    """The request, as `logged` where a log has its row under the question's older id."""
+    place = *identity_of(request.question), request.forced, request.sample
+    return dataclasses.replace(request, logged=True) if place in older else request
 
 
 def _open_engine(teacher: Teacher) -> Engine:
@@ -228,33 +246,36 @@ def _open_engine(teacher: Teacher) -> Engine:
 
 def _write(
     teacher: Teacher, engine: Engine, planned: Sequence[Request], log: Log, stop: Callable[[], bool]
-) -> list[str]:
+) -> list[tuple[str, str]]:
     """Appends to the log what the engine finishes; returns the failures.
 
     Raises:
-      UserError: the log cannot be written, the engine fails, or no request succeeds at all.
+      UserError: the log cannot be written, the engine fails, or so many requests in a row do.
     """
     label = f"teach {teacher.name}"
     if teacher.spec.mode == "unforced-first":
         label += " forced" if planned[0].forced else " unforced"
     done = sum(request.logged for request in planned)
     progress = Progress(label, len(planned), start=done)
-    failed: list[str] = []
-    tokens = 0
+    failed: list[tuple[str, str]] = []
+    tokens = in_a_row = 0
     began = last = time.monotonic()
     for result in engine.generate(planned, stop):
+        result = reply.read(result, config.stop_strings(teacher.spec))
         now = time.monotonic()
         log.append(plan.log_row(teacher, result, now - last))
         last = now
         if result.error:
             question = result.request.question
-            failed.append(f"{question.split} {question.id}: {result.error}")
-            if len(failed) == HOPELESS and done == progress.start:
+            failed.append((f"{question.split} {question.id}", result.error))
+            in_a_row += not result.too_long
+            if in_a_row == HOPELESS:
                 raise UserError(
-                    f"teacher '{teacher.name}': the first {HOPELESS} requests all failed, the last "
+                    f"teacher '{teacher.name}': {HOPELESS} requests in a row failed, the last "
                     f"with: {result.error}; mend that and run the same command again"
                 )
         else:
+            in_a_row = 0
             done += 1
             tokens += max(result.tokens, 0)
         rate = f"{tokens / max(now - began, 1e-9):,.0f} tokens/s"
@@ -300,7 +321,7 @@ def _rows_of_other_shards(teacher: Teacher, path: Path) -> dict[str, LogRow]:
             continue
         if match[1] == teacher.settings_hash:
             for row in read_log(other, torn_tail=True):
-                if not row.error:
+                if not row.failure:
                     found[row.key] = row
         else:
             _warn(
@@ -321,12 +342,21 @@ def _print_summary(teacher: Teacher, result: JobResult, log: Log) -> None:
             f"now, {result.left:,} left ({result.log})"
         )
     print(f"{teacher.name}: ledger: {totals.add_up(log.rows.values(), log.failed.values())}")
-    for failure in result.failed[:LISTED]:
-        _warn(teacher, f"failed: {failure}")
+    for question, reason in result.failed[:LISTED]:
+        _warn(teacher, f"failed: {question}: {reason}")
     if len(result.failed) > LISTED:
         more = len(result.failed) - LISTED
         _warn(teacher, f"… and {more:,} more; the same command tries them again")
 
 
+def reasons(results: Iterable[JobResult]) -> str:
+    """Why requests failed: the most frequent reasons, each with its count."""
+    counts = collections.Counter(reason for result in results for _, reason in result.failed)
+    told = [f"{count:,} × {reason}" for reason, count in counts.most_common(REASONS)]
+    if len(counts) > REASONS:
+        told.append(f"{len(counts) - REASONS:,} other reasons")
+    return "; ".join(told) or "some samples are not there yet"
+
+
 def _warn(teacher: Teacher, line: str) -> None:
-    print(f"{teacher.name}: {line}", file=sys.stderr, flush=True)
+    print(f"{teacher.name}: {printable(line)}", file=sys.stderr, flush=True)

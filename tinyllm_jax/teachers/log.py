@@ -98,7 +98,7 @@ class Log:
         return torn
 
     def _keep(self, row: LogRow) -> None:
-        if row.error:
+        if row.failure:
             self.failed[row.key] = row
         else:
             self.rows[row.key] = row

@@ -1,5 +1,7 @@
 """How a local engine turns a prompt into tokens, with the context cut to fit the model's window."""
 
+from tinyllm_jax.errors import UserError
+from tinyllm_jax.teachers.engine import one_line
 from tinyllm_jax.teachers.prompts import Prompt
 
 
@@ -10,13 +12,21 @@ def token_ids(tokenizer, text: str, chat: bool) -> list[int]:
       tokenizer: a Hugging Face tokenizer.
       text: the text.
       chat: whether the text is a user's message, to be put into the model's chat template.
+
+    Raises:
+      UserError: the model has no chat template, or one that cannot be used.
     """
     if not chat:
         return tokenizer(text)["input_ids"]
     messages = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)[
-        "input_ids"
-    ]
+    try:
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        return ids["input_ids"]
+    except Exception as error:  # whatever the template raises, and the library at a broken one
+        raise UserError(
+            f"the model's chat template cannot be used: {one_line(error)}; mend it, or set "
+            f"chat=False"
+        ) from None
 
 
 def fit_to_window(tokenizer, prompt: Prompt, chat: bool, limit: int) -> tuple[list[int], int]:

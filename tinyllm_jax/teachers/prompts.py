@@ -116,9 +116,13 @@ class Template:
 def _check_fields(text: str, place: str) -> None:
     """Raises `UserError` for a field that a template must not have, or one that it must have."""
     try:
-        used = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        fields = [field for field in string.Formatter().parse(text) if field[1] is not None]
     except ValueError as error:
         raise UserError(f"{place}: {error}; write {{{{ for a brace") from None
+    for _, name, spec, conversion in fields:
+        if spec or conversion:
+            raise UserError(f"{place}: field {{{name}}} takes no ':' or '!'; write {{{name}}}")
+    used = {name for _, name, _, _ in fields if name is not None}
     for name in sorted(used):
         if name not in FIELDS:
             raise UserError(f"{place}: {unknown('field', name, FIELDS)}")
@@ -184,7 +188,7 @@ def _example(line: str, place: str, known: Mapping[str, Question]) -> Example:
     try:
         row = json.loads(line)
         text, rationale = (" ".join(row[name].split()) for name in ("question", "rationale"))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(f'{place}: not {{"question": …, "rationale": …}}: {line[:60]}') from None
     if normal(text) not in known:
         raise UserError(

@@ -13,6 +13,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import prompt_tokens, weights
+from tinyllm_jax.teachers.config import stop_strings
 from tinyllm_jax.teachers.engine import Request, Result, one_line
 from tinyllm_jax.teachers.vllm_engine import engine_arguments
 
@@ -88,7 +89,7 @@ class RayEngine:
                     self.tokenizer, request.prompt, spec.chat, self.window - spec.max_tokens
                 )
             except ValueError as error:
-                yield Result(request, error=str(error))
+                yield Result(request, error=str(error), too_long=True)
                 continue
             asked[request.key] = request, cut
             rows.append(
@@ -99,7 +100,7 @@ class RayEngine:
                     "max_tokens": spec.max_tokens,
                     "temperature": float(spec.temperature),
                     "top_p": float(spec.top_p),
-                    "stop": list(spec.stop),
+                    "stop": list(stop_strings(spec)),
                 }
             )
         if not rows or stop():

@@ -14,6 +14,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import prompt_tokens, weights
+from tinyllm_jax.teachers.config import stop_strings
 from tinyllm_jax.teachers.engine import Request, Result, one_line
 
 
@@ -49,7 +50,7 @@ class TransformersEngine:
                 f"teacher '{name}': engine transformers needs PyTorch ({error}); install it with "
                 f"launch/teachers.sh"
             ) from None
-        self.spec, self.budget = spec, spec.batch_tokens
+        self.spec, self.budget, self.stop = spec, spec.batch_tokens, stop_strings(spec)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, pinned = weights.loading_arguments(spec, revision)
         # A CPU without bfloat16 units emulates it, several times slower than float32.
@@ -111,7 +112,7 @@ class TransformersEngine:
                 items.append(self._tokenize(request))
             except ValueError as error:
                 if not request.logged:
-                    yield Result(request, error=str(error))
+                    yield Result(request, error=str(error), too_long=True)
         # The longest come first, so that memory runs out at once or never.
         items.sort(key=lambda item: -len(item.ids))
         start = 0
@@ -192,7 +193,7 @@ class TransformersEngine:
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                stopping_criteria=[_Stop(self.tokenizer, self.spec.stop, start)],
+                stopping_criteria=[_Stop(self.tokenizer, self.stop, start)],
                 logits_processor=[likelihood],
             )
             logprobs = likelihood.finish(out)
@@ -230,7 +231,7 @@ class TransformersEngine:
         ended = [index for index, token in enumerate(written) if token in self.ends]
         count = ended[0] + 1 if ended else len(written)
         text = self._decode(written[:count])
-        stops = [text.index(stop) for stop in self.spec.stop if stop in text]
+        stops = [text.index(stop) for stop in self.stop if stop in text]
         if stops and not ended:
             count = self._count_to_stop(written)
         return Result(
@@ -247,7 +248,7 @@ class TransformersEngine:
         """How many of the ids it takes until a stop string stands in their text."""
         for count in range(1, len(written)):
             text = self._decode(written[:count])
-            if any(stop in text for stop in self.spec.stop):
+            if any(stop in text for stop in self.stop):
                 return count
         return len(written)
 

@@ -11,6 +11,7 @@ import ml_collections
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.teachers import prompt_tokens, weights
+from tinyllm_jax.teachers.config import stop_strings
 from tinyllm_jax.teachers.engine import Request, Result, one_line
 from tinyllm_jax.teachers.process_group import EngineProcessGroup
 
@@ -79,7 +80,7 @@ class VllmEngine:
                         in_flight[request.key] = request, self._add(request)
                     except ValueError as error:
                         # Our own check of the length, or vLLM's of the prompt.
-                        yield Result(request, error=one_line(error))
+                        yield Result(request, error=one_line(error), too_long=True)
                 if not in_flight:
                     return
                 for output in engine.step():
@@ -112,7 +113,7 @@ class VllmEngine:
             temperature=spec.temperature,
             top_p=spec.top_p,
             seed=request.seed,
-            stop=list(spec.stop),
+            stop=list(stop_strings(spec)),
             logprobs=0,
         )
         self.llm.llm_engine.add_request(request.key, {"prompt_token_ids": ids}, parameters)

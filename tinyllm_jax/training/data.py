@@ -19,6 +19,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs
 from tinyllm_jax.student.student import ANSWER, Student
+from tinyllm_jax.training.run import AFTER
 
 
 class Ragged:
@@ -49,6 +50,9 @@ class Tokens:
       targets: per term, every question's target (empty where the rationale is missing).
       weight: (terms, questions) float32, the corpus's row weights; 0 where the rationale is
         missing.
+      after: for every question how many tokens of the answer's target come before the rationale
+        that follows it; what lies behind belongs to the last row of `weight`. None: no rationale
+        follows an answer.
       report: counts to print: questions, and per term the missing rationales, the cut contexts, the
         cut targets.
       prefix_tokens: per term, how many tokens each target begins with that the student is given and
@@ -60,19 +64,27 @@ class Tokens:
     weight: np.ndarray
     report: dict
     prefix_tokens: tuple[int, ...] = ()
+    after: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.weight.shape[1]
 
 
-def tokenize(rows: Sequence[Row], student: Student, terms: Sequence[str], length: int) -> Tokens:
+def tokenize(
+    rows: Sequence[Row],
+    student: Student,
+    terms: Sequence[str],
+    length: int,
+    teachers: Sequence[str] = (),
+) -> Tokens:
     """The rows of a split as tokens.
 
     Args:
       rows: at least one.
       student: whose tokenizer, prefixes and input length are used.
-      terms: the targets, in the order of the objective.
-      length: the most tokens of a target.
+      terms: the objective's, in their order.
+      length: the most tokens of a target, and of a rationale that follows an answer.
+      teachers: whose rationales may follow an answer, where AFTER is among the terms.
 
     Raises:
       UserError: no row has any target.
@@ -82,11 +94,12 @@ def tokenize(rows: Sequence[Row], student: Student, terms: Sequence[str], length
 
     # The inputs: one for each term, or, where the decoder is given the prefix, one for all terms.
     shared = student.prefix_side == "decoder"
-    encoded = [student.encode(questions, term) for term in (terms[:1] if shared else terms)]
+    own = [term for term in terms if term != AFTER]  # the terms that have a target of their own
+    encoded = [student.encode(questions, term) for term in (own[:1] if shared else own)]
 
     # The targets. A missing rationale, or one without weight, is an empty target.
     targets, weights, prefix_tokens = [], [], []
-    for index, term in enumerate(terms):
+    for index, term in enumerate(own):
         texts, row_weights = zip(*(target_of(row, term) for row in rows), strict=True)
         weight = np.array(row_weights, np.float32)
         prefix = student.decoder_prefix(term)
@@ -105,6 +118,25 @@ def tokenize(rows: Sequence[Row], student: Student, terms: Sequence[str], length
             "contexts_cut": int(np.count_nonzero(asked.cut)),
             "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
         }
+
+    # A rationale that follows the answer stands behind the answer's end of sequence. So a student
+    # stops there when it answers, and nothing that asks students need know of it.
+    after = None
+    if AFTER in terms:
+        after = targets[0].lengths
+        texts, row_weights = zip(*(target_of(row, AFTER, teachers) for row in rows), strict=True)
+        weight = np.array(row_weights, np.float32)
+        written, cut = inputs.encode_targets(student.tokenizer, texts, length)
+        follows = [ids if w else [] for ids, w in zip(written, weight, strict=True)]
+        targets[0] = Ragged(
+            [[*answer, *ids] for answer, ids in zip(targets[0].rows(), follows, strict=True)]
+        )
+        weights.append(weight)
+        report["terms"][AFTER] = report["terms"][ANSWER] | {
+            "targets": int(np.count_nonzero(weight)),
+            "missing_or_weightless": int(np.count_nonzero(weight == 0)),
+            "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
+        }
     if not any(weight.any() for weight in weights):
         raise UserError(
             f"the corpus has no target for any of the terms {', '.join(terms)}; "
@@ -116,15 +148,25 @@ def tokenize(rows: Sequence[Row], student: Student, terms: Sequence[str], length
         np.stack(weights),
         report,
         tuple(prefix_tokens),
+        after,
     )
 
 
-def target_of(row: Row, name: str) -> tuple[str, float]:
-    """The text and the weight of a question's target of a term; ("", 0) where it has none."""
-    if name == ANSWER:
+def target_of(row: Row, term: str, teachers: Sequence[str] = ()) -> tuple[str, float]:
+    """The text and the weight of a question's target of a term; ("", 0) where it has none.
+
+    Args:
+      row: the question and its rationales.
+      term: the answer, a teacher, or AFTER.
+      teachers: for AFTER: of their rationales the one with the largest weight is taken, the first
+        of equals.
+    """
+    if term == ANSWER:
         return row.question.answer, 1.0
-    rationale = row.rationales.get(name)
-    return (rationale.text, rationale.weight) if rationale and rationale.text else ("", 0.0)
+    names = teachers if term == AFTER else (term,)
+    found = [row.rationales[name] for name in names if name in row.rationales]
+    written = [(rationale.text, rationale.weight) for rationale in found if rationale.text]
+    return max(written, key=lambda pair: pair[1], default=("", 0.0))
 
 
 class Batches:
@@ -161,6 +203,7 @@ class Batches:
     ):
         self.tokens = tokens
         self.term_weights = np.array(term_weights, np.float32)
+        self.final_weights, self.last_step = self.term_weights, 0
         self.accumulate = accumulate
 
         # A question's units: one for each term where every term has an input of its own, else one
@@ -186,6 +229,11 @@ class Batches:
         self.steps_per_epoch = epochs.steps
         # The loop asks for one step after the other, so an epoch is planned once.
         self.epoch = functools.lru_cache(maxsize=2)(epochs)
+
+    def ramp(self, final_weights: Sequence[float], steps: int) -> None:
+        """Lets the terms' weights go linearly to `final_weights`, which the last step has."""
+        self.final_weights = np.array(final_weights, np.float32)
+        self.last_step = steps - 1
 
     def planned(self, step: int) -> Batch:
         """Which questions the batch of `step` has, and in which rows."""
@@ -224,13 +272,21 @@ class Batches:
         question = planned.index[number // terms]
 
         # The prefix tokens, with which a target begins, are not learned.
+        positions = _positions(batch["target_segments"])
         prefix_tokens = np.array(tokens.prefix_tokens or [0] * terms)
-        learned = written & (_positions(batch["target_segments"]) >= prefix_tokens[term])
+        learned = written & (positions >= prefix_tokens[term])
+
+        # What follows an answer in its target is the last term.
+        if tokens.after is not None:
+            follows = written & (term == 0) & (positions >= tokens.after[question])
+            term = np.where(follows, len(self.term_weights) - 1, term)
         weight = np.where(learned, tokens.weight[term, question], 0)
 
         # The loss is a mean over each term's tokens in the whole batch, not the microbatch.
-        counts = np.bincount(term[learned], minlength=terms)
-        scale = np.where(counts > 0, self.term_weights / np.maximum(counts, 1), 0)
+        counts = np.bincount(term[learned], minlength=len(self.term_weights))
+        done = min(step / self.last_step, 1.0) if self.last_step > 0 else 0.0
+        weights = self.term_weights + done * (self.final_weights - self.term_weights)
+        scale = np.where(counts > 0, weights / np.maximum(counts, 1), 0)
 
         batch |= {"term": term.astype(np.int32), "weight": weight.astype(np.float32)}
         batch = {

@@ -44,6 +44,19 @@ def student_of(run: Run, shape: StudentConfig, params: dict, tokenizer) -> Stude
     )
 
 
+def student_as_it_is(run: Run) -> Student:
+    """The student of a run's weights, untrained: it writes answers alone.
+
+    Raises:
+      UserError: the run names no weights, or they or their tokenizer cannot be loaded.
+    """
+    shape, params = hf.load_hf(run.student.weights, dtype=run.student.dtype)
+    tokenizer = make_tokenizer(run.student, (), ())
+    answers = dataclasses.replace(run.objective, answer=1.0, teachers={})
+    run = dataclasses.replace(run, objective=answers)
+    return student_of(run, shape, jax.device_put(params), tokenizer)
+
+
 def make_student(spec: StudentSpec, seed: int, tokens: int) -> tuple[StudentConfig, Callable]:
     """The shape of a run's student, and how to fill it.
 

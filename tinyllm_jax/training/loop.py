@@ -113,7 +113,9 @@ def _train(
 
     ###############################################################################################
     # Batches.
-    tokens = data.tokenize(train_rows, student, list(terms), run.lengths.target)
+    tokens = data.tokenize(
+        train_rows, student, list(terms), run.lengths.target, list(run.objective.teachers or ())
+    )
     batches = data.Batches(
         tokens,
         list(terms.values()),
@@ -127,6 +129,7 @@ def _train(
     )
     steps = run.steps or math.ceil(run.epochs * batches.steps_per_epoch)
     run = dataclasses.replace(run, steps=steps)
+    batches.ramp(run.objective.final_weights, steps)
     validation_rows = corpus.nonempty_rows("validation")[: run.validation.questions or None]
     validation = Validation(validation_rows, student, run, mesh)
     useful = batches.useful_tokens()
@@ -244,6 +247,7 @@ def _fixed(run: Run, corpus: Corpus, student: Student) -> dict:
         "terms": run.objective.terms,
         "prefixes": run.objective.prefixes,
         "prefix": run.objective.prefix,
+        "final": run.objective.final,
     }
     return {
         "corpus": corpus.fingerprint,

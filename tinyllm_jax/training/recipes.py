@@ -4,6 +4,8 @@ A config file's `get_config` starts from `default_config` and changes what it mu
 command line change fields of the result, and `run_of` makes a checked `Run` of it.
 """
 
+import importlib.util
+import pathlib
 from typing import Any
 
 import ml_collections
@@ -19,6 +21,21 @@ def default_config() -> ml_collections.ConfigDict:
     fields["objective"]["teachers"] = "all"
     fields["student"]["lora_targets"] = Run().student.lora_targets
     return ml_collections.ConfigDict(fields)
+
+
+def neighbour(file: str, name: str, arg: str | None = None) -> ml_collections.ConfigDict:
+    """The config of another config file, for one that starts from it.
+
+    Args:
+      file: the file that asks, its `__file__`: config files are loaded by path and not imported.
+      name: the other file, relative to the directory of `file`.
+      arg: the argument of its `get_config`.
+    """
+    spec = importlib.util.spec_from_file_location("config", pathlib.Path(file).parent / name)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
 
 
 def set_student(config: ml_collections.ConfigDict, name: str) -> None:

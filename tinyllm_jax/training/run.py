@@ -20,6 +20,8 @@ from tinyllm_jax.student.student import ANSWER
 # The prefixes of the paper's released code; any other teacher T gets "explain T".
 PREFIXES = {ANSWER: "predict", "flan-t5-xl": "explain", "llama-2-7b-chat": "rationale"}
 
+AFTER = "rationale after"  # the term of a rationale that follows the answer in its target
+
 MOST_SEED = 2**32 - 1  # JAX makes keys of 32 bits: a larger seed would repeat a smaller one
 
 
@@ -133,6 +135,11 @@ class Objective(_Part):
     # Which side reads the target's prefix: "encoder" as in the paper, or "decoder", which encodes a
     # question once for all targets.
     prefix: str = _one_of("encoder", "decoder")
+    # Above 0: a rationale has no target of its own, but follows the answer in its target, with this
+    # weight on its tokens (arXiv 2406.14511, 2602.01064). It is the one with the largest weight.
+    after: float = _range(0.0, least=0)
+    # What the rationales' weights have become by the last step, as a factor; linear in between.
+    final: float = _range(1.0, least=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -142,6 +149,11 @@ class Objective(_Part):
                     f"config.objective.teachers gives '{teacher}' the weight {weight}; "
                     "it must be at least 0"
                 )
+        if self.after and not self.answer:
+            raise UserError(
+                "config.objective.after puts a rationale behind the answer, whose weight is 0; "
+                "give config.objective.answer a weight"
+            )
 
     @property
     def terms(self) -> dict[str, float]:
@@ -150,7 +162,11 @@ class Objective(_Part):
         Raises:
           UserError: nothing has a weight.
         """
-        weights = {ANSWER: self.answer} | dict(sorted((self.teachers or {}).items()))
+        weights = {ANSWER: self.answer}
+        if self.after:
+            weights[AFTER] = self.after
+        else:
+            weights |= dict(sorted((self.teachers or {}).items()))
         terms = {target: float(weight) for target, weight in weights.items() if weight}
         if not terms:
             raise UserError(
@@ -162,7 +178,15 @@ class Objective(_Part):
     @property
     def prefixes(self) -> dict[str, str]:
         """The prefix of each target; the answer's also where it is not trained, to evaluate."""
-        return {target: prefix(target) for target in dict.fromkeys((ANSWER, *self.terms))}
+        targets = (ANSWER, *(term for term in self.terms if term != AFTER))
+        return {target: prefix(target) for target in dict.fromkeys(targets)}
+
+    @property
+    def final_weights(self) -> list[float]:
+        """The terms' weights at the last step, in the order of `terms`."""
+        return [
+            weight if term == ANSWER else weight * self.final for term, weight in self.terms.items()
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,12 +60,15 @@ class Validation:
 
         # The targets of every term, in batches of one shape, as in training.
         self.terms = list(run.objective.terms)
+        teachers = list(run.objective.teachers or ())
         self.without = [
-            term for term in self.terms if not any(data.target_of(row, term)[1] for row in rows)
+            term
+            for term in self.terms
+            if not any(data.target_of(row, term, teachers)[1] for row in rows)
         ]
         self.targets = []
         if len(self.without) < len(self.terms):
-            tokens = data.tokenize(rows, student, self.terms, run.lengths.target)
+            tokens = data.tokenize(rows, student, self.terms, run.lengths.target, teachers)
             batches = data.Batches(
                 tokens,
                 [1.0] * len(self.terms),

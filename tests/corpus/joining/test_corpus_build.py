@@ -85,11 +85,11 @@ def test_a_torn_tail_is_counted(tmp_path):
     assert report["splits"]["test"]["teachers"]["b-teacher"]["missing"] == 1
 
 
-def test_an_empty_rationale_has_no_weight(tmp_path):
+def test_an_empty_row_of_an_older_log_is_a_failed_row(tmp_path):
     log = write_log(tmp_path / "log", [log_row(QUESTIONS["train"][0], text=" "), *all_rows()[1:]])
-    build("things", QUESTIONS, [log], tmp_path / "out")
-    rationale = Corpus(tmp_path / "out").rows("train")[0].rationales["b-teacher"]
-    assert (rationale.weight, rationale.flags) == (0, ("empty",))
+    report = build("things", QUESTIONS, [log], tmp_path / "out").report
+    assert Corpus(tmp_path / "out").rows("train")[0].rationales == {}
+    assert report["log"]["failed, never made good"] == 1
 
 
 def test_failed_rows_are_never_used(tmp_path):

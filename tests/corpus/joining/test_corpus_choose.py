@@ -11,6 +11,7 @@ from tinyllm_jax.corpus.joining import choose
 from tinyllm_jax.corpus.joining.build import build
 from tinyllm_jax.corpus.joining.logs import identity_of
 from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
 
 # FIRST asks "What is 0 + 1?": (a) 0, (b) 1
@@ -107,16 +108,24 @@ def test_accuracy():
         own["right"],
         own["rejected"],
     ) == (4, 10, 6, 4, 6)
-    low, high = intervals.wilson(1, 3)
-    assert own["first"] == {"correct": 1, "n": 3, "low": round(low, 6), "high": round(high, 6)}
+    # What states no answer is neither right nor wrong.
+    low, high = intervals.wilson(1, 2)
+    assert own["first"] == {"correct": 1, "n": 2, "low": round(low, 6), "high": round(high, 6)}
     # q0: 1 and 0 have a vote each and the earlier is taken; q1: 2 has the majority; q2: none; q3:
     # 4.
-    assert (own["vote"]["correct"], own["vote"]["n"]) == (3, 4)
+    assert (own["vote"]["correct"], own["vote"]["n"]) == (3, 3)
 
 
 def test_a_tie_goes_to_the_earliest_sample():
     assert choose.accuracy(QUESTIONS["train"], stated(q0="0101"))["vote"]["correct"] == 0
     assert choose.accuracy(QUESTIONS["train"], stated(q0="-1100"))["vote"]["correct"] == 1
+
+
+def test_a_build_of_samples_that_never_reach_gold_says_so(tmp_path):
+    rows = [unforced(WRONG, 0), unforced(NOTHING, 1), unforced(WRONG, 0, QUESTIONS["train"][1])]
+    line = "none of the 3 unforced .*: 2 state another, 1 none that can be read"
+    with pytest.raises(UserError, match=line):
+        build("things", QUESTIONS, [write_log(tmp_path / "log", rows)], tmp_path / "out")
 
 
 def test_no_first_sample_no_knowledge():

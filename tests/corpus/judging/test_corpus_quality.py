@@ -1,5 +1,6 @@
 """Flags of hand-made rationales, and the counts of them."""
 
+import dataclasses
 import time
 
 import pytest
@@ -60,6 +61,144 @@ IRON = Question(
 )
 def test_stated_answer(text, index):
     assert quality.stated_answer(text, IRON) == index
+
+
+# Forms in which teachers state the answer "(b) a metal cup", behind a sentence of reasoning.
+STATES_B = r"""
+The answer is **(b)**.
+The answer is **B**.
+**Answer: B**
+**Answer:** (b) a metal cup
+**Answer**: b
+Answer: *a metal cup*
+The correct answer is **a metal cup**.
+The correct answer is __b__.
+The answer is `b`.
+The final answer is $\boxed{B}$.
+$\boxed{B}$
+\boxed{b}
+\boxed{\text{B}}
+The answer is \boxed{(b)}.
+The final answer is $\boxed{\text{a metal cup}}$.
+The answer is $B$.
+The answer is “b”.
+The answer is “a metal cup”.
+The answer is ‘B’.
+The answer is "a metal cup".
+The answer is 'b'
+Answer: B
+Answer - B
+Answer = B
+Answer is B.
+Ans: B
+Final Answer: B
+Final answer: (B) a metal cup
+Correct answer: b)
+Correct option: B
+Correct choice: (b)
+Solution: b
+The answer is B) a metal cup.
+The answer is B. A metal cup.
+The answer is b: a metal cup
+The answer is option B.
+The answer is choice (b).
+The answer is the letter B.
+The answer is: (b)
+The answer is:⏎(b)
+Answer:⏎⏎**B) a metal cup**
+The correct answer is therefore (b).
+The answer is clearly option (b), a metal cup.
+The answer must be b.
+The answer must therefore be (b).
+The answer would be a metal cup.
+The answer has to be (b).
+The answer, then, is (b).
+The answer to the question is (b).
+The correct answer among the choices is (b).
+The best answer choice is (b).
+The right answer: b
+The correct one is (b).
+So b is the answer.
+Therefore, B is correct.
+Therefore, (b) is the right answer.
+Hence, option B is the best choice.
+Thus choice (b) is correct.
+B is the correct answer.
+**B** is correct.
+(b) must be the answer.
+Therefore, a metal cup is the correct answer.
+So “a metal cup” is the answer.
+(b) a metal cup is the correct answer.
+B) A metal cup is the best option.
+I would choose (b).
+I choose B.
+I'd go with option b.
+We pick a metal cup.
+Therefore, (b).
+Hence, option b.
+So it must be (b).
+#### B
+B) a metal cup
+**(b) a metal cup**
+b. A metal cup.
+The answer is (b), not (a).
+Option (b) is correct because nails rust.
+"""
+
+
+@pytest.mark.parametrize("form", [line for line in STATES_B.split("\n") if line])
+def test_forms_of_an_answer(form):
+    form = form.replace("⏎", "\n")
+    assert quality.stated_answer(f"Steel is an alloy of iron.\n{form}", IRON) == 1
+    assert quality.stated_answer(form, IRON) == 1
+    right = dataclasses.replace(IRON, answer=IRON.choices[1])
+    assert "contradicts" not in quality.flags_of(f"Steel is an alloy.\n{form}", right)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is (a) or (b).",
+        "The answer is either A or B.",
+        "The answer is not (b).",
+        "The answer isn't (b).",
+        "The answer cannot be (b).",
+        "(b) is not the answer.",
+        "Option b is incorrect.",
+        "Option b is not correct.",
+        "A and B are both correct.",
+        "The correct answer depends on the metal.",
+        "The answer is clear.",
+        "I choose a hammer.",
+        "A magnet is the best tool.",
+        "What is the right answer?",
+        "(a) iron nails\n(b) a metal cup",
+        "(a) Nails are of iron.\n(b) A cup is of tin.",
+        "a. Iron rusts.",
+        "So a magnet is a tool.",
+        "In a metal cup is the answer to your thirst.",
+        "\\boxed{7}",
+        "Iron rusts.\nB",
+        "Iron rusts.\nSolution:\n(a) Iron nails rust.\n(b) A metal cup",
+    ],
+)
+def test_what_states_no_answer_is_none(text):
+    assert quality.stated_answer(text, IRON) is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "**Answer: B**",
+        "The answer is **(b)**.",
+        "So “a metal cup” is the answer.",
+        "#### B",
+        "\\boxed{b}",
+    ],
+)
+def test_any_form_is_cut_off(end):
+    for before in ("Steel holds iron.", "**Steel holds iron.**"):
+        assert quality.without_stated_answer(f"{before} {end}", IRON) == before
 
 
 @pytest.mark.parametrize(

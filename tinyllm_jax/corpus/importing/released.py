@@ -257,9 +257,7 @@ def _states_gold(entry: Entry, question: Question) -> bool:
 
 def _content(question: Question) -> str:
     """A question as an entry shows it, with single spaces."""
-    parts = [question.context, question.question, "Answer Choices:"]
-    for index, choice in enumerate(question.choices):
-        parts.append(f"({chr(ord('a') + index)}) {choice}")
+    parts = [question.context, question.question, "Answer Choices:", *question.lettered]
     return " ".join(" ".join(parts).split())
 
 

@@ -6,7 +6,6 @@ Everything is joined by id and content, never by row order.
 import os
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax import directories
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.joining import choose
 from tinyllm_jax.corpus.joining.choose import StatedAnswers
@@ -33,6 +32,7 @@ def build(
     corpora: Sequence[str | os.PathLike] = (),
     policy: str = "keep-all",
     rationales: Mapping[str, str | os.PathLike] | None = None,
+    overwrite: bool = False,
 ) -> Manifest:
     """Makes a corpus of a task's questions and of rationales: logs, files and other corpora.
 
@@ -46,11 +46,12 @@ def build(
       task: the task of all questions and rows.
       questions: by split, in the order that the corpus keeps.
       logs: the log files; may be empty where there are corpora or files of rationales.
-      out: the corpus to write; absent or an empty directory.
+      out: the corpus to write; absent or an empty directory, or with `overwrite` a corpus.
       corpora: directories of finished corpora of the task; each teacher's name occurs in one input
         only.
       policy: one of `policy.POLICIES`.
       rationales: by teacher a file of rationales, as `read_rationales` reads it.
+      overwrite: whether a corpus of the task at `out` is replaced.
 
     Returns:
       The corpus's manifest; its `report` is what `report.format_report` prints.
@@ -64,7 +65,7 @@ def build(
     rationales = rationales or {}
     for teacher in rationales:
         check_teacher(teacher)
-    directories.require_free(out)
+    store.require_writable(out, task, overwrite)
     known = {identity_of(question): question for part in questions.values() for question in part}
     logged = read_logs(logs, task, known)
     merged = read_corpora(corpora, task, questions)
@@ -73,6 +74,7 @@ def build(
     stated = _stated_answers(logged, known)
     columns = merged.rationales | in_files.rationales | _chosen(logged, stated, known)
     if not any(columns.values()):
+        _check_answers(stated, known)
         inputs = ", ".join(map(str, [*logs, *corpora])) or "no log"
         raise UserError(
             f"no row of {inputs} is about a question of task '{task}'; give the log and the "
@@ -95,7 +97,8 @@ def build(
     if corpora:
         report["corpora"] = merged.summaries
         sources.append("other corpora")
-    return store.write_corpus(out, task, teachers, rows, report, " and ".join(sources))
+    source = " and ".join(sources)
+    return store.write_corpus(out, task, teachers, rows, report, source, overwrite)
 
 
 def _check_names(
@@ -132,6 +135,22 @@ def _chosen(logged: LoggedRows, stated: Stated, known: Mapping[Identity, Questio
             if chosen:
                 columns[teacher][identity] = chosen
     return columns
+
+
+def _check_answers(stated: Stated, known: Mapping[Identity, Question]) -> None:
+    """Raises `UserError` where there are samples, and none of them states the gold answer."""
+    answers = [
+        answer == known[identity].answer if answer is not None else None
+        for by_question in stated.values()
+        for identity, samples in by_question.items()
+        for answer in samples.values()
+    ]
+    if answers:
+        raise UserError(
+            f"none of the {len(answers):,} unforced rationales states the gold answer: "
+            f"{answers.count(False):,} state another, {answers.count(None):,} none that can be "
+            f"read; look at the prompt and the stop strings, or choose mode unforced-first"
+        )
 
 
 def _row(question: Question, teachers: Sequence[str], columns: Columns) -> Row:

@@ -90,8 +90,8 @@ def accuracy(questions: Sequence[Question], stated: Mapping[Identity, StatedAnsw
       The `questions` that have samples; of their `samples` how many are `stated` (state an answer),
       `right` (the gold one) and `rejected` (another or none); and the accuracy of the `first`
       sample (number 0) alone and of the majority `vote`, each as `correct`, `n` and the 95 %
-      interval `low`, `high`. Among equal votes the answer of the lowest sample is taken. A question
-      of which no sample states an answer counts as answered wrong.
+      interval `low`, `high`. Among equal votes the answer of the lowest sample is taken. A sample
+      that states no answer, or none that can be read, counts neither as right nor as wrong.
     """
     sampled = []
     for question in questions:
@@ -100,8 +100,10 @@ def accuracy(questions: Sequence[Question], stated: Mapping[Identity, StatedAnsw
             sampled.append((question.answer, answers))
     samples = [(gold, answer) for gold, answers in sampled for answer in answers.values()]
     right = sum(answer == gold for gold, answer in samples)
-    firsts = [answers[0] == gold for gold, answers in sampled if 0 in answers]
-    votes = [_majority(answers) == gold for gold, answers in sampled]
+    # An answer that cannot be read is not known to be wrong.
+    firsts = [answers[0] == gold for gold, answers in sampled if answers.get(0) is not None]
+    majorities = [(gold, _majority(answers)) for gold, answers in sampled]
+    votes = [answer == gold for gold, answer in majorities if answer is not None]
     return {
         "questions": len(sampled),
         "samples": len(samples),

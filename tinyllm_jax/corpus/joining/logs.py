@@ -7,14 +7,14 @@ import collections
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from etils import epath
 
 from tinyllm_jax.corpus import tfrecord
 from tinyllm_jax.corpus.logrow import LogRow, read_log
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.tasks.question import ID_LENGTH, Question
 
 Identity = tuple[str, str, str]  # a question's split, id and content hash
 
@@ -62,8 +62,33 @@ def _identity_of_row(row: LogRow) -> Identity:
     return row.split, row.question_id, row.question_key
 
 
+def with_content_ids(rows: Sequence[LogRow], questions: Iterable[Question]) -> list[LogRow]:
+    """The rows, those of a question without an id of its own under the id that it has now.
+
+    Logs of older versions name such a question by its line or row number. Where several questions
+    have the same content, they are taken in that order.
+    """
+    content_ids: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for question in questions:
+        if question.id.startswith(question.key[:ID_LENGTH]):
+            content_ids[question.split, question.key].append(question.id)
+    numbers: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
+    for row in rows:
+        if row.question_id.isdecimal():
+            numbers[row.split, row.question_key].add(row.question_id)
+    renamed: dict[Identity, str] = {}
+    for (split, key), found in numbers.items():
+        present = content_ids.get((split, key), [])
+        for number, content_id in zip(sorted(found, key=int), present, strict=False):
+            renamed[split, number, key] = content_id
+    return [
+        dataclasses.replace(row, question_id=renamed.get(_identity_of_row(row), row.question_id))
+        for row in rows
+    ]
+
+
 def read_logs(
-    logs: Sequence[str | os.PathLike], task: str, known: Container[Identity]
+    logs: Sequence[str | os.PathLike], task: str, known: Mapping[Identity, Question]
 ) -> LoggedRows:
     """Reads logs; what it returns does not depend on the order of the logs or of the rows in them.
 
@@ -79,19 +104,20 @@ def read_logs(
     counts = collections.Counter(dict.fromkeys(COUNTS, 0))
     good: dict[str, _Found] = {}
     failed: dict[str, str] = {}
-    for log in map(epath.Path, logs):
-        for row in _read_rows(log, task, counts):
-            if _identity_of_row(row) not in known:
-                counts["rows of an unknown or changed question"] += 1
-            elif row.error:
-                counts["failed rows"] += 1
-                failed[row.key] = row.error
-            elif row.key in good:
-                counts["rows logged twice"] += 1
-                pair = good[row.key], _Found(row, log)
-                good[row.key] = min(pair, key=lambda found: (found.row.to_bytes(), found.log))
-            else:
-                good[row.key] = _Found(row, log)
+    read = [(row, log) for log in map(epath.Path, logs) for row in _read_rows(log, task, counts)]
+    rows = with_content_ids([row for row, _ in read], known.values())
+    for row, (_, log) in zip(rows, read, strict=True):
+        if _identity_of_row(row) not in known:
+            counts["rows of an unknown or changed question"] += 1
+        elif row.failure:
+            counts["failed rows"] += 1
+            failed[row.key] = row.failure
+        elif row.key in good:
+            counts["rows logged twice"] += 1
+            pair = good[row.key], _Found(row, log)
+            good[row.key] = min(pair, key=lambda found: (found.row.to_bytes(), found.log))
+        else:
+            good[row.key] = _Found(row, log)
     if failed and not good:
         raise UserError(
             f"all {len(failed)} rows of {', '.join(map(str, logs))} failed, one with: "

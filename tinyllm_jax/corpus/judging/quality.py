@@ -61,33 +61,69 @@ BAD = (
 )
 FLAGS = (*BAD, "copied", "truncated")
 
-# A choice's letter: "(b)", "[b]", "<b>", "**b**", "option b."; but not the "a" of "a metal cup",
-# nor a list of letters, "a, b, and c".
+# A choice's letter: "(b)", "[b]", "<b>", "option b.", "letter b"; but not the "a" of "a metal cup",
+# nor one of several letters: "a, b, and c", "(a) or (b)".
+_ANOTHER = (
+    r"(?!\s*(?:,|/|&|or\b|and\b)\s*(?:or\s+|and\s+)?(?:option |choice )?"
+    r"(?:[\"'(\[<][a-z][\"')\]>]|[a-z]\s*(?:[.,;:!\n]|$|or\b|and\b)))"
+)
 _LETTER = (
-    r"(?:option |choice )?[\"'(\[<*]*(?P<after>[a-z])"
-    r"(?:[\"')\]>*]|(?=\s*(?:[.,;:\n]|$))(?!\s*,\s*[a-z]\s*,))"
+    r"(?:(?:the )?(?:option|choice|letter)\s+)?[\"'(\[<]*(?P<after>[a-z])"
+    r"(?:[\"')\]>]+|(?=\s*(?:[.,;:!\n]|$)))" + _ANOTHER
 )
 _BEST = r"(?:correct|right|best|appropriate)"
+_SURELY = (
+    r"(?:,? (?:clearly|definitely|therefore|thus|then|hence|indeed|obviously|most likely|likely),?)"
+)
+_IS = (
+    rf"(?:is\b|(?:must|should|would|will|has to|can only|could only){_SURELY}? be\b|[:=–—]|-(?=\s))"
+)
 # An announcement, and behind it the answer: "the answer is (b)", "Answer: a metal cup", "the
-# correct option must be b", "the best choice is clearly iron nails". The answer's text is only
-# looked at, for another announcement may stand in it: "the best answer is that … The answer is B".
+# correct option must be b", "I choose b". The answer's text is only looked at, for another
+# announcement may stand in it: "the best answer is that … The answer is B".
 _ANSWER_AFTER = (
-    rf"\b(?:answer|{_BEST} (?:option|choice))(?: choice| option)? "
-    rf"?(?:is|must be|should be|would be|:)"
-    rf"(?: clearly| definitely| therefore)?[:\s]*(?:{_LETTER}|(?=(?P<text>[^\n]+)))"
+    rf"(?:\b(?:(?:answer|ans\.?)(?: choice| option)?"
+    rf"|{_BEST} (?:option|choice|one|response)|solution(?!:?\s*\n))"
+    rf"(?:,? (?:to|among|of|for) (?:the|this|these|all)\b[^.,:\n]{{0,40}}?)?{_SURELY}?\s*{_IS}"
+    rf"|\b(?:I|we)(?:'d| would|'ll| will)? (?:choose|pick|select|go with)\b)"
+    rf"{_SURELY}*[:,\s]*(?:answer:\s*)?(?:{_LETTER}|(?=(?P<text>[^\n]+)))"
+)
+_IS_IT = (
+    rf",?(?: which)? (?:is|must be|would be){_SURELY}? (?:the )?(?:only )?(?:answer\b"
+    rf"|{_BEST}(?: answer| option| choice| one|(?=\s*(?:[.,;:!\n]|$|because\b|since\b|as\b))))"
 )
 # The answer's letter, and behind it that it is the answer: "option d is correct", "(b) is the
-# answer", "(b), which is the best".
+# answer", "B is right", "(b), which is the best".
 _ANSWER_BEFORE = (
-    rf"(?:\b(?:option|choice) [\"'(]?|[\"'(])(?P<before>[a-z])[)\"']?,?"
-    rf"(?: which)? is (?:the )?(?:answer|{_BEST})\b"
+    rf"(?:(?:\b(?:option|choice|answer) [\"'(\[]?|[\"'(\[])(?P<before>[a-z])[)\]\"']*"
+    rf"|\b(?P<alone>(?-i:[A-Z]))\)?){_IS_IT}"
 )
-_STATED = re.compile(f"{_ANSWER_AFTER}|{_ANSWER_BEFORE}", re.IGNORECASE)
-_ANNOUNCES = ("answer", "correct", "right", "best", "appropriate")  # one of them is in every match
+# A letter and nothing else: "Therefore, (b).", "#### B".
+_ANSWER_ALONE = (
+    r"(?:^|(?<=[.!?])\s)\s*(?:(?:hence|so|then|therefore|thus),? (?:it (?:is|must be) )?"
+    r"(?:(?:option|choice) [(]?|[(])|\#{4} *[(]?)(?P<only>[a-z])[)]?\s*[.!]?\s*$"
+)
+_STATED = re.compile(
+    f"{_ANSWER_AFTER}|{_ANSWER_BEFORE}|{_ANSWER_ALONE}", re.IGNORECASE | re.MULTILINE
+)
+# What follows the answer's text: "a metal cup is the correct answer".
+_NAMED_BEFORE = re.compile(rf"[)\]\"']*{_IS_IT}", re.IGNORECASE)
+_LEADS = re.compile(r"(?:(?:hence|so|then|therefore|thus|the|and)\b[\s,]*)+", re.IGNORECASE)
+# One of them is in every match.
+_ANNOUNCES = (
+    *("ans", "solution", "correct", "right", "best", "appropriate", "choose", "pick", "select"),
+    *("go with", "hence", "so", "then", "thus", "therefore", "####", "boxed"),
+)
+_QUOTES = str.maketrans("“”„«»‘’‚`\xa0", '"""""\'\'\'" ')
+# Marks around words that say nothing: "**b**", "__b__", "\text{b}", "$(b)$".
+_MARKS = re.compile(
+    r"(?<!\w)\*+|\*+(?!\w)|(?<![^\W_])_+|_+(?![^\W_])|\\(?:text|textbf|mathrm|mathbf)(?=\{)"
+)
+_MATHS = re.compile(r"\$(\(?[a-z]\)?|\s*\\boxed\{.*?\}\s*)\$", re.IGNORECASE)
 
 # What leads to an announcement: "Therefore, the correct", "So the".
 _LEADS_TO_ANSWER = re.compile(
-    rf"(?:\b(?:hence|so|then|therefore|thus|the|{_BEST})\b[\s,:]*)*$", re.IGNORECASE
+    rf"(?:\b(?:hence|so|then|therefore|thus|the|final|{_BEST})\b[\s,:]*)*$", re.IGNORECASE
 )
 _ENDED = re.compile(r"[.!?…:][\"'”’)\]*]*\s*$|\n\s*$")  # a sentence or line ended just before
 
@@ -136,8 +172,9 @@ _REFERS = re.compile(
 def stated_answer(text: str, question: Question) -> int | None:
     """The index of the choice that a rationale states as the answer, by its letter or its text.
 
-    The last statement counts. A text that is nothing but a letter or a choice states it. What
-    stands after an echo of the prompt is not looked at.
+    The last statement counts. A text that is nothing but a letter or a choice states it, and so
+    does a line "B) a metal cup" where no other line begins with a choice's letter. What stands
+    after an echo of the prompt is not looked at.
 
     Returns:
       The index, or None where no choice is stated, or none that is clear.
@@ -146,7 +183,7 @@ def stated_answer(text: str, question: Question) -> int | None:
     if bare is not None:
         return bare
     statement = _last_statement(text, question)
-    return None if statement is None else statement.index
+    return _lettered_line(text, question) if statement is None else statement.index
 
 
 def without_stated_answer(text: str, question: Question) -> str:
@@ -160,12 +197,18 @@ def without_stated_answer(text: str, question: Question) -> str:
     if _bare_choice(text, question) is not None:
         return ""
     statement = _last_statement(text, question)
-    while statement is not None and _is_all(text[statement.end :], statement.index, question):
-        before = _LEADS_TO_ANSWER.sub("", text[: statement.start])
-        own_sentence = text[len(before)].isupper() or not before.strip() or _ENDED.search(before)
-        if not own_sentence:
+    while statement is not None and _is_all(
+        _readable(text)[statement.end :], statement.index, question
+    ):
+        readable = _readable(text)
+        before = _LEADS_TO_ANSWER.sub("", readable[: statement.start])
+        own_sentence = readable[len(before) :].lstrip()[:1].isupper() or not before.strip()
+        if not (own_sentence or _ENDED.search(before)):
             break
-        text = before.strip()
+        # Marks that close the sentence before are no part of this one.
+        closing = re.match(r"[*_]*", text[len(before.rstrip()) :])
+        text = text[: len(before.rstrip())] + (closing[0] if closing and before.strip() else "")
+        text = text.strip()
         statement = _last_statement(text, question)
     return text
 
@@ -183,15 +226,39 @@ def _last_statement(text: str, question: Question) -> _Statement | None:
     """The last place before any echo at which a choice is announced as the answer."""
     if not _announces(text):
         return None
-    found = None
-    for match in _STATED.finditer(text[: echo_start(text)]):
-        letter = match["after"] or match["before"]
+    found = []
+    text = _readable(text[: echo_start(text)])
+    for match in _STATED.finditer(text):
+        letter = match["after"] or match["before"] or match["alone"] or match["only"]
         named = _named_choice(letter or match["text"], question)
         if named is None:
             named = _lettered_choice(letter or match["text"], question)
         if named is not None:
-            found = _Statement(match.start(), match.end(), named)
-    return found
+            found.append(_Statement(match.start(), match.end(), named))
+    for match in _NAMED_BEFORE.finditer(text):
+        start = max(text.rfind(mark, 0, match.start()) for mark in ".!?:\n") + 1
+        lead = _LEADS.match(text, start + len(text[start:]) - len(text[start:].lstrip()))
+        start = lead.end() if lead else start
+        named = _bare_choice(text[start : match.start()], question)
+        if named is not None:
+            found.append(_Statement(start, match.end(), named))
+    return max(found, key=lambda statement: statement.end, default=None)
+
+
+def _readable(text: str) -> str:
+    r"""The text, of the same length, with plain quotes and without marks of Markdown and LaTeX.
+
+    "\boxed{" becomes "answer:", for it announces the answer.
+    """
+    text = _MATHS.sub(r" \1 ", text.translate(_QUOTES))
+    if "\\boxed{" in text:
+        text = _MARKS.sub(_blank, text).replace("\\boxed{", "answer:")
+        text = text.replace("{", " ").replace("}", " ")
+    return _MARKS.sub(_blank, text)
+
+
+def _blank(match: re.Match) -> str:
+    return " " * len(match[0])
 
 
 def _is_all(rest: str, index: int, question: Question) -> bool:
@@ -212,15 +279,27 @@ def _announces(text: str) -> bool:
 
 
 def _bare_choice(text: str, question: Question) -> int | None:
-    """The index of the choice whose text or letter is the whole text."""
-    if len(text) > max(map(len, question.choices)) + 8:
+    """The index of the choice whose text or letter, or both, are the whole text."""
+    if len(text) > max(map(len, question.choices)) + 24:
         return None
-    plain = _plain(text)
+    whole = _plain(text)
+    plain = _plain(re.sub(r"^(?:answer|option|choice)\b\W*", "", whole))
     texts = list(map(_plain, question.choices))
-    if plain in texts:
-        return texts.index(plain)
-    index = ord(plain) - ord("a") if len(plain) == 1 else -1
-    return index if 0 <= index < len(texts) else None
+    for candidate in (whole, plain):
+        if candidate in texts:
+            return texts.index(candidate)
+    index = ord(plain[0]) - ord("a") if plain else -1
+    rest = _plain(plain[1:])
+    named = rest == "" and len(plain) == 1
+    labelled = plain[1:2] in tuple(").:]") and rest == (texts[index : index + 1] or [""])[0]
+    return index if 0 <= index < len(texts) and (named or labelled) else None
+
+
+def _lettered_line(text: str, question: Question) -> int | None:
+    """The index of the one choice that stands on a line of its own, with its letter before it."""
+    lines = [line.strip() for line in _readable(text[: echo_start(text)]).splitlines()]
+    labelled = [line for line in lines if re.match(r"\(?[a-z][).:]", line, re.IGNORECASE)]
+    return _bare_choice(labelled[0], question) if len(labelled) == 1 else None
 
 
 def _named_choice(text: str, question: Question) -> int | None:
@@ -246,7 +325,7 @@ def _lettered_choice(text: str, question: Question) -> int | None:
 
 def _plain(text: str) -> str:
     """The text as choices are compared: in one case, without the punctuation around it."""
-    return normalize(text).strip(" .,:;\"'*()<>")
+    return normalize(_readable(text)).strip(" .,:;!\"'*()[]<>")
 
 
 def normalize(text: str) -> str:

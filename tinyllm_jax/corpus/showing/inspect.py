@@ -59,9 +59,9 @@ def _show(row: Row) -> str:
     if question.context:
         lines.append(_wrap(question.context))
     lines.append(_wrap(question.question))
-    for index, choice in enumerate(question.choices):
+    for choice, lettered in zip(question.choices, question.lettered, strict=True):
         gold = "  ← gold" if choice == question.answer else ""
-        lines.append(f"  ({chr(ord('a') + index)}) {_printable(choice)}{gold}")
+        lines.append(f"  {_printable(lettered)}{gold}")
     for teacher, rationale in row.rationales.items():
         flags = f"  [{', '.join(rationale.flags)}]" if rationale.flags else ""
         lines += [

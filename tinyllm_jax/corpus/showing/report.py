@@ -91,6 +91,9 @@ def verdict(report: Mapping) -> list[str]:
         said.append(
             f"Without being shown the answer, {teacher} is right on {first} {split} questions."
         )
+        unread = own["samples"] - own["stated"]
+        if unread:
+            said.append(f"Of its samples, {unread:,} state no answer that can be read.")
     return said
 
 

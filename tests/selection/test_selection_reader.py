@@ -1,0 +1,78 @@
+"""What a reader is shown, and whom it judges."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tinyllm_jax.corpus.schema import Rationale, Row
+from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.selection import reader
+from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.training.recipes import default_config, run_of, set_student
+
+QUESTION = Question("q", "obqa", "train", "", "What floats?", ("a stone", "cork", "iron"), "cork")
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("Cork is light, so cork floats.", "… is light, so … floats."),
+        ("The answer is (b) cork.", "The … …."),
+        ("Option b is right; not (a) or (c).", "… is right; not (a) or (c)."),
+        ("The answer is b.", "The …."),
+        ("A corkscrew sinks, but not a (b)oat.", "A corkscrew sinks, but not a …oat."),
+        ("A bee is not a stone.", "A bee is not a stone."),
+    ],
+)
+def test_the_answer_is_masked(text, shown):
+    assert reader.masked(text, QUESTION) == shown
+
+
+def test_questions_of_equal_text_share_a_fold_and_folds_are_even():
+    other = dataclasses.replace(QUESTION, id="p", choices=("wax", "cork"))
+    assert reader.part(QUESTION, 5, "x") == reader.part(other, 5, "x")
+    texts = [dataclasses.replace(QUESTION, question=f"What does {i} do?") for i in range(1000)]
+    counts = np.bincount([reader.part(q, 5, "x") for q in texts])
+    assert len(counts) == 5 and counts.min() > 150
+    assert [reader.part(q, 5, "x") for q in texts] != [reader.part(q, 5, "y") for q in texts]
+
+
+def test_equal_texts_about_equal_questions_are_judged_together():
+    texts = ["It floats.", "It floats.", "It sinks."]
+    rows = [
+        Row(dataclasses.replace(QUESTION, id=str(i)), {"a": Rationale(text, "a")})
+        for i, text in enumerate(texts)
+    ]
+    found = reader._averaged(np.array([[1.0], [-0.5], [3.0]]), rows, ("a",))
+    assert found.tolist() == [[0.25], [0.25], [3.0]]
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_every_rationale_with_a_weight_is_judged_and_readers_are_kept(
+    things_corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(reader, "FOLDS", 2)
+    monkeypatch.setattr(reader, "DEALS", 1)
+    corpus = Corpus(things_corpus)
+    config = default_config()
+    set_student(config, "word-tiny")
+    config.task, config.steps, config.batch_size, config.log_every = "things", 2, 8, 1
+    run = run_of(config)
+    found = reader.utilities(corpus, run, tmp_path)
+    assert found.shape == (96, 2) and np.isfinite(found).all()
+    # A second call trains nothing, and judges alike.
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("checkpoints/*/*/*") if p.is_file()}
+    np.testing.assert_array_equal(reader.utilities(corpus, run, tmp_path), found)
+    assert before == {p: p.stat().st_mtime_ns for p in before} and before
+
+    # No question stands among those that its own reader has learned from.
+    for fold in range(2):
+        learned = Corpus(tmp_path / f"reader-0-{fold}" / "corpus").rows("train")
+        subjects = {row.question.question for row in learned}
+        judged = [
+            row.question.question
+            for row in corpus.rows("train")
+            if reader.part(row.question, 2, "deal 0") == fold
+        ]
+        assert judged and not subjects & set(judged)
