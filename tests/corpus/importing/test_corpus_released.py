@@ -145,6 +145,23 @@ def test_markers_in_llamas_text_are_its_own(make):
     assert texts(rows, LLAMA) == [llama] and report["problems"] == []
 
 
+def test_the_end_of_the_prompt_is_cut_off_every_teachers_rationale(make):
+    heads = [
+        "Let's think step by step. It is like grass. Thus, the answer is (b) green",
+        "Let's think step by step. Thus, the answer is (b) green",
+        "Let's think of grass. Thus, the answer is (b) green",
+    ]
+    questions = [question(index) for index in range(3)]
+    rows, report = make(
+        questions, [entry(row, head) for row, head in zip(questions, heads, strict=True)]
+    )
+    assert texts(rows, T5) == ["It is like grass.", "", "Let's think of grass."]
+    assert rows[1].rationales[T5].flags == ("empty",)
+    assert report["repairs"][f"end of the prompt cut off {T5}'s rationale"] == 2
+    assert report["repairs"][f"end of the prompt cut off {LLAMA}'s rationale"] == 3
+    assert "end of the prompt cut off flan-t5-xl's rationale 2" in format_report(report)
+
+
 @pytest.mark.parametrize("llama", ["Let's think step by step.", "Let's think", ""])
 def test_an_empty_rationale_has_no_weight(make, llama):
     rows, report = make([question(0)], [entry(question(0), llama=llama)])
@@ -299,7 +316,7 @@ def _by_splitting(released, task, split):
         )
         if llama is not None:
             llama = "" if opening.startswith(llama) else llama.removeprefix(opening).strip()
-        t5 = head.split("Thus, the answer is")[0].strip()
+        t5 = head.split("Thus, the answer is")[0].strip().removeprefix(opening).strip()
         yield None if t5 == "nan" else t5, None if llama == "nan" else llama
 
 
@@ -346,13 +363,14 @@ def test_inspect_counts_anew_what_the_import_counted(real):
 def test_the_real_flags(real):
     """OBQA against numbers that were found without this code.
 
-    Published readings of the files say that 88 % are cut off and about a third echo the prompt; the
-    equal questions were counted apart.
+    Published readings of the files say that 88 % are cut off and about a third echo the prompt.
+    Patterns of further forms of it ("Q. Which", "# 13.", "Answer:" and a letter, …) find at most
+    399 texts more in all splits. The equal questions were counted apart.
     """
     report = Corpus(real("obqa")).manifest.report
     llama = report["splits"]["train"]["teachers"][LLAMA]
     assert 0.85 < llama["unterminated"] / llama["rationales"] < 0.93
-    assert 0.28 < llama["echo"] / llama["rationales"] < 0.36
+    assert 0.28 < llama["echo"] / llama["rationales"] < 0.36 + 399 / 5924
     assert report["overlap"] == {"train/validation": 7, "train/test": 14, "validation/test": 0}
     assert report["splits"]["train"]["duplicate_questions"] == 42
     assert report["splits"]["train"]["teachers"][T5]["contradicts"] == 0

@@ -55,11 +55,11 @@ def test_without_a_flag_the_weight_is_one():
             "Magnets attract iron nails.",
             ("no_new_word", "truncated"),
         ),
-        ("Steel is so. Steel is so", "length", "Steel is so.", ("truncated",)),
+        ("Nails are so. Steel is so", "length", "Nails are so.", ("no_new_word", "truncated")),
         (
-            "no full sentence at",
+            "steel nails at",
             "length",
-            "no full sentence at",
+            "steel nails at",
             ("unterminated",),
         ),  # nothing is left to keep
         ("Question: which bird? It flies.", "stop", "Question: which bird? It flies.", ("echo",)),
@@ -74,7 +74,7 @@ def test_truncate(text, reason, cut, flags):
 def test_a_cut_does_not_hide_a_contradiction():
     text = "Cups are magnetic metal. So the answer is (b)"
     assert policy.truncate(rationale(text), IRON).flags == ("contradicts", "truncated")
-    contradicting = Rationale("Cups are metal. And", "m", flags=("contradicts", "unterminated"))
+    contradicting = Rationale("Cups are steel. And", "m", flags=("contradicts", "unterminated"))
     assert policy.truncate(contradicting, IRON).flags == ("contradicts", "truncated")
 
 
@@ -98,7 +98,7 @@ def rows_of(*texts):
 
 def test_texts_that_are_equal_once_cut_are_duplicates():
     rows = policy.apply_policy(
-        "clean+truncate", rows_of(f"{GOOD} And one", f"{GOOD} And two", "Steel sticks")
+        "clean+truncate", rows_of(f"{GOOD} And one", f"{GOOD} And two", "Steel nails")
     )
     assert [(row.rationales["m"].flags, row.rationales["m"].weight) for row in rows] == [
         (("truncated",), 1),

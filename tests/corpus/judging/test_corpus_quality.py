@@ -1,6 +1,7 @@
 """Flags of hand-made rationales, and the counts of them."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -250,15 +251,15 @@ def test_a_choice_that_is_a_letter_is_named_by_its_text():
         ("Steel contains iron, so nails stick.", ()),
         ('He said "nails are steel."', ()),
         ("Nails stick since steel", ("unterminated",)),
-        ("Steel sticks.\n### Question 4:\nWhich is a bird?", ("echo",)),
-        ("Steel sticks.\nQ.5. Which is a bird?", ("echo",)),
-        ("Steel sticks.\nOptions:\n(a) x", ("echo", "unterminated")),
-        ("The question is steel.", ()),
+        ("Steel nails.\n### Question 4:\nWhich is a bird?", ("echo",)),
+        ("Steel nails.\nQ.5. Which is a bird?", ("echo",)),
+        ("Steel nails.\nOptions:\n(a) x", ("echo", "unterminated")),
+        ("The question is of steel nails.", ()),
         ("Steel is strong, so the answer is (b).", ("contradicts",)),
         ("Steel is strong, so the answer is (a).", ()),
         ("Magnets attract iron nails.", ("no_new_word",)),
         ("So the answer is: iron nails.", ("copied", "no_new_word")),
-        ("Steel sticks.\n2.", ("unterminated",)),
+        ("Steel nails.\n2.", ("unterminated",)),
         ("Steel sticks to iron, e.g.", ("unterminated",)),
     ],
 )
@@ -278,6 +279,18 @@ def test_flags(text, flags):
             False,
         ),  # four choices, the same said of each
         ("It is so.\n" * 5, True),
+        ("Perfume is a liquid. Cups hold liquids. Perfume is a liquid.", True),  # short sentences
+        ("It melts. It melts.", True),
+        ("Nails hold steel.Nails hold steel.", True),
+        ("Hint 1: Iron is a metal.\nHint 2: Iron is a metal.", True),
+        ("### Step 1\nIron is a metal.\n### Step 2\nIron is a metal.", True),
+        ("Birds use a beak to eat. Birds could use their beaks to eat.", True),  # the same words
+        ("iron iron iron iron iron.", True),
+        ("Steel sticks.\n#\n#\n#\n#\n#\n", True),
+        ("Frogs can swim far. Frogs cannot swim far.", False),
+        ("(a) nails: this is metal.\n(b) a cup: this is metal.", False),
+        ("We add nails. So, it is hot steel. We add cups. So, it is hot steel.", False),
+        ("The answer is iron nails. Steel holds iron. So the answer is iron nails.", False),
         ("It is steel and steel and steel and steel and steel.", True),
         ("It gets bigger and bigger and bigger.", False),
         ("We get 10 10 10 10 10 10 10 10 of them.", False),  # numbers may recur
@@ -295,6 +308,153 @@ def test_repetition(text, there):
 @pytest.mark.parametrize(
     "text, there",
     [
+        # The letters of choices, a form of the prompt and the numbers of steps are no content.
+        ("(b) A metal cup.", True),
+        ("The answer is (d).", True),
+        ("Solution:\nOption C is correct.", True),
+        ("1. Magnets attract nails.\n2. Thus, (a) is correct.", True),
+        # Inflected words are the same word.
+        ("The magnet is attracting an iron nail.", True),
+        ("A nail is used to attract magnets.", True),
+        ("Magnets attract the nails because of their iron core.", False),
+        ("It has 4 cats.", False),
+        ("Magnets attract iron nails.\nQuestion: Which bird flies?", True),  # before the echo
+    ],
+)
+def test_no_new_word(text, there):
+    assert ("no_new_word" in quality.flags_of(text, IRON)) == there
+
+
+@pytest.mark.parametrize(
+    "text, flag",
+    [
+        ("Corn is a plant.", "off_topic"),
+        ("Sure!", "off_topic"),
+        ("<think>\nOkay, let me see.", "off_topic"),
+        ("Corn grows. The answer is (a).", ""),  # it states an answer
+        ("It is made of steel.", ""),  # about what the question is about
+        ("Steel is magnetic.", ""),  # "magnet" begins alike
+        ("Magnete ziehen Eisen an, weil es magnetisch ist.", "other_language"),
+        ("Les clous sont en fer.", "other_language"),
+        ("Los clavos son de hierro.", "other_language"),
+        ("Железные гвозди магнитятся.", "other_language"),
+        ("铁钉是铁做的。磁铁吸引铁。", "other_language"),
+        ("नाखून लोहे के होते हैं।", "other_language"),
+        ("округу\nNails hold steel.", "other_language"),  # one word in another script
+        ("The β of iron nails is 3 μm in the café of Los Angeles.", ""),
+        ("Iron nails donâ€™t resist.", "mojibake"),
+        ("Р¶РµР»РµР·РѕР№ РіРІРѕР·РґСЊ.", "mojibake"),
+        ("Iron nails are na\ufffdve.", "mojibake"),
+        ("Iron nails don’t resist: “steel”…", ""),
+        ("I'm sorry, but I can't assist with that.", "refusal"),
+        ("I cannot help with that request.", "refusal"),
+        ("As an AI language model, I have no opinion on nails.", "refusal"),
+        ("Unfortunately, I am unable to provide an answer.", "refusal"),
+        ("A magnet cannot help a cat.", ""),
+        ("Error: rate limit exceeded, please retry later.", "error_message"),
+        ('{"error": "overloaded"}.', "error_message"),
+        ("503 Service Unavailable.", "error_message"),
+        ("openai.APITimeoutError: Request timed out.", "error_message"),
+        ("Error bars show that nails stick.", ""),
+        ("500 nails stick to steel.", ""),
+    ],
+)
+def test_texts_that_are_no_rationale(text, flag):
+    apart = {"off_topic", "other_language", "mojibake", "refusal", "error_message"}
+    assert apart & {*quality.flags_of(text, IRON)} == ({flag} if flag else set())
+
+
+def test_a_text_shares_words_with_the_context_too():
+    question = Question("1", "t", "train", "Zinc is a metal.", "Which sticks?", ("x", "y"), "x")
+    assert quality.flags_of("Zinc is smooth.", question) == ()
+    assert quality.flags_of("Copper is smooth.", question) == ("off_topic",)
+
+
+def test_a_question_of_numbers_alone_has_no_topic_to_share():
+    question = Question("1", "t", "train", "", "What is 1 + 2?", ("3", "4"), "3")
+    assert quality.flags_of("We count up by two.", question) == ()
+
+
+def test_the_language_is_that_of_the_question():
+    question = Question(
+        "1", "t", "train", "", "Was ist aus Eisen und nicht aus Holz?", ("Nägel", "Tische"), "Nägel"
+    )
+    assert quality.flags_of("Nägel sind aus Stahl.", question) == ()
+    assert quality.flags_of("The nails are made of steel.", question) == ("other_language",)
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "Question:\nWhich is a bird?",
+        "### QUESTION NO. 164",
+        "Question",
+        "Q. Which is a bird?",
+        "Q: 30",
+        "Q",
+        "# 13.",
+        "#\n# 13. The largest bird is",
+        "# **31**",
+        "### 2.\nQuestion: Which is a bird?",
+        "Chapter 11\n# 11.1",
+        "12. Which is a bird?",
+        "Which is a bird?\n(a) owl\n(b) cat\nAnswer:\nb",
+        "A bird is called ____.\n\nAnswer:\n(b) owl",
+        "Choices:\n(a) owl",
+        "Answer:\na",
+        "**Answer:**\n(a)",
+        "Options",
+        "Rationale",
+    ],
+)
+def test_echo(echo):
+    text = f"Nails hold steel.\n{echo}\n"
+    flags = quality.flags_of(text, IRON)
+    assert "echo" in flags and "contradicts" not in flags
+    before = text[: quality.own_end(text)].strip()
+    assert before == "Nails hold steel."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. Which is of iron?\n2. What is of steel?\nNails hold steel.",
+        "### 1. Nails hold steel.\n### 2. Cups hold none.",
+        "The question is which nails hold steel.",
+        "Nails hold steel.\nAnswer: iron nails.",
+        "Q = m c T holds for nails.",
+        "### Step 1:\nNails hold steel.",
+        "Is it of iron?\n(a) nails: they are.\n(b) a cup: it is not.",
+    ],
+)
+def test_no_echo(text):
+    assert "echo" not in quality.flags_of(text, IRON)
+
+
+def test_an_answer_in_the_prompts_form_is_still_an_answer():
+    assert quality.flags_of("Cups hold steel.\nAnswer:\nb", IRON) == (
+        "contradicts",
+        "echo",
+        "unterminated",
+    )
+
+
+def test_judging_takes_no_time_that_grows_faster_than_the_text():
+    start = time.process_time()
+    for text in (
+        "#\n" * 5000,
+        "*" * 20000,
+        "Is it?\n" * 3000,
+        "1. Is it?\n" * 2000,
+        "sorry " * 4000,
+    ):
+        quality.flags_of(text, IRON)
+    assert time.process_time() - start < 5  # 20,000 characters of it would take minutes else
+
+
+@pytest.mark.parametrize(
+    "text, there",
+    [
         ("(a)", True),
         ("a\nSteel holds iron.", True),
         ("**(a)**\nSteel holds iron.", True),
@@ -305,6 +465,7 @@ def test_repetition(text, there):
         ("So, the correct option is (a) because steel holds iron.", True),
         ("(a) is the answer.\nSteel holds iron.", True),
         ("Iron nails is the correct answer. Steel holds iron.", True),
+        ("Iron nails, iron nails. Steel is magnetic.", False),
         ("Iron nails hold steel. Steel is magnetic.", False),  # what a sentence is about is no copy
         ("Steel holds iron, so the answer is (a).", False),
         ("Steel holds iron. So the answer is (a).", False),
@@ -321,6 +482,18 @@ def test_copied(text, there):
     assert ("copied" in quality.flags_of(text, IRON)) == there
 
 
+def test_copied_of_other_answers():
+    gold = "Take a bowl. Mix flour, then wait."
+    question = Question("1", "t", "train", "", "How to bake?", (gold, "Wait."), gold)
+    assert "copied" in quality.flags_of(
+        "Take a bowl. Mix flour,  then wait. So it rises.", question
+    )
+    assert "copied" not in quality.flags_of("Take a bowl. Mix flour, then stir.", question)
+    question = Question("1", "t", "train", "", "Is zinc a metal?", ("yes", "no"), "yes")
+    assert "copied" in quality.flags_of("Yes, zinc shines.", question)
+    assert "copied" not in quality.flags_of("Zinc shines, yes.", question)
+
+
 def test_words_of_the_context_are_new():
     question = Question("1", "t", "train", "Zinc is a metal.", "Is zinc one?", ("yes", "no"), "yes")
     assert "no_new_word" not in quality.flags_of("Zinc is a metal.", question)
@@ -328,12 +501,12 @@ def test_words_of_the_context_are_new():
 
 
 def test_a_stop_at_the_token_limit_is_unterminated():
-    assert quality.flags_of("Steel sticks.", IRON, finish_reason="length") == ("unterminated",)
-    assert quality.flags_of("Steel sticks.", IRON, finish_reason="stop") == ()
+    assert quality.flags_of("Steel nails.", IRON, finish_reason="length") == ("unterminated",)
+    assert quality.flags_of("Steel nails.", IRON, finish_reason="stop") == ()
 
 
 def test_a_known_statement_counts_without_its_text():
-    assert quality.flags_of("Steel sticks.", IRON, stated=1) == ("contradicts",)
+    assert quality.flags_of("Steel nails.", IRON, stated=1) == ("contradicts",)
 
 
 def test_equal_choices_do_not_contradict():
@@ -347,7 +520,7 @@ def test_statistics():
         Question("2", "t", "train", "", "What do  magnets ATTRACT?", IRON.choices[::-1], "3 cats"),
         Question("3", "t", "train", "", "Another?", ("x", "y"), "x"),
     ]
-    texts = ["Steel sticks.", "steel  STICKS.", ""]
+    texts = ["Steel nails.", "steel  NAILS.", ""]
     rows = [
         Row(
             question,
@@ -381,6 +554,11 @@ def test_statistics():
                 "duplicate": 1,
                 "no_new_word": 0,
                 "repetition": 0,
+                "off_topic": 0,
+                "other_language": 0,
+                "mojibake": 0,
+                "refusal": 0,
+                "error_message": 0,
                 "copied": 0,
                 "truncated": 0,
             }

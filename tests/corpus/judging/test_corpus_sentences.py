@@ -30,6 +30,7 @@ from tinyllm_jax.corpus.judging import sentences
             "Why?! Because it is… nice. 天是蓝的。地",
             ["Why?!", "Because it is… nice.", "天是蓝的。", "地"],
         ),
+        ("यह लोहा है। वह", ["यह लोहा है।", "वह"]),
         ("no end", ["no end"]),
         ("", []),
     ],

@@ -9,12 +9,15 @@ import small_corpus
 from small_logs import QUESTIONS, all_rows, log_row, unforced, write_log
 
 from tinyllm_jax.corpus.joining.build import build
+from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.showing import page
 from tinyllm_jax.corpus.showing.inspect import inspect
-from tinyllm_jax.corpus.showing.report import format_report, percent, verdict
+from tinyllm_jax.corpus.showing.report import format_report, origin, percent, verdict
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.pages import ENVIRONMENT, charts
+from tinyllm_jax.tasks.question import Question
 
 DRAW = ENVIRONMENT.get_template("charts.svg").module
 EVIL = "<script>alert('x')</script><img src=x onerror=\"alert(1)\"> & 'quoted'."
@@ -105,6 +108,11 @@ def test_the_page_says_what_the_corpus_holds(built):
         "What is 0 + 1?",
         "Policy clean+truncate",
         "contexts cut",
+        "What is wrong with the rationales",
+        "b-teacher rationale logs own rationale logs",  # the columns' origins
+        "none of the 13 rationales out of training",
+        "never: empty, unterminated, echo, contradicts, duplicate, no new word, repetition, "
+        "off topic, other language, mojibake, refusal, error message",
         Corpus(built).fingerprint,
     ):
         assert words in text, words
@@ -114,12 +122,47 @@ def test_the_page_says_what_the_corpus_holds(built):
     )
 
 
+def test_the_page_says_where_each_column_comes_from():
+    report = {
+        "rationales": [{"teacher": "file-teacher", "file": "some.jsonl"}],
+        "corpora": [
+            {"teachers": ["joined"], "source": "a test", "fingerprint": "0123456789abcdef"}
+        ],
+        "generations": {"own": {}},
+    }
+    said = {
+        name: origin(report, "b and c", name) for name in ("file-teacher", "joined", "own", "x")
+    }
+    assert said == {
+        "file-teacher": "file some.jsonl",
+        "joined": "a test (corpus 0123456789ab)",
+        "own": "rationale logs",
+        "x": "b and c",
+    }
+
+
+def test_new_flags_have_their_share_on_the_page(tmp_path):
+    texts = ["Corn grows.", "I cannot help with that.", "Error: timed out.", "Мы.", "Itâ€™s so."]
+    rows = []
+    for index, text in enumerate(texts):
+        question = Question(str(index), "t", "train", "", "What sticks?", ("nails", "x"), "nails")
+        flags = quality.flags_of(text, question)
+        rows.append(Row(question, {"m": Rationale(text, "m", flags=flags)}))
+    manifest = small_corpus.store.write_corpus(
+        tmp_path / "flawed", "t", ["m"], {"train": rows}, {}, "a test"
+    )
+    text = page.html_page(Corpus(tmp_path / "flawed"))
+    for flag in ("off topic", "refusal", "error message", "other language", "mojibake"):
+        assert f'aria-label="{flag}: 20 %"' in text
+    assert f"fingerprint {manifest.fingerprint}" in text and "overflow-wrap: break-word" in text
+
+
 def test_a_page_without_unforced_rows_policy_or_rationales(corpus_dir, tmp_path):
     text = page.html_page(Corpus(corpus_dir))
     Reader(text)
     assert (
-        "Right without being shown" not in text.split("How to read")[0]
-        and "What training sees" not in text
+        "right without being shown" not in text.split("How to read")[0]
+        and "Which rationales training sees" not in text
     )
     small_corpus.store.write_corpus(
         tmp_path / "none",
@@ -217,5 +260,5 @@ def test_the_released_corpora_say_their_worst(released, tmp_path):
     assert re.search(
         r"The commonest flaw of llama-2-7b-chat: 8\d % of the time it breaks off", said
     )
-    assert "The commonest flaw of flan-t5-xl: 31 % of the time it adds no content word" in said
+    assert "The commonest flaw of flan-t5-xl: 50 % of the time it adds no content word" in said
     Reader(page.html_page(Corpus(tmp_path / "arc")))

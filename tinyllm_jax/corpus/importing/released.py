@@ -19,7 +19,7 @@ number decides nothing.
 These things are repaired and counted:
 
     - the stated answer is cut off FLAN-T5's rationale, as in the authors' own code;
-    - "Let's think step by step.", the end of the prompt, is cut off the beginning of LLaMA's
+    - "Let's think step by step.", the end of the prompt, is cut off the beginning of every
       rationale and off the end of the question;
     - a rationale that is the text "nan", which an empty cell of a table becomes, is missing.
 
@@ -324,11 +324,9 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
                 f"{where}: the answer that {T5} states is none of the choices: "
                 f"{entry.stated[:60]!r}"
             )
-        rationales[T5] = _rationale(T5, entry.t5, question, stated)
+        rationales[T5] = _rationale(T5, entry.t5, question, stated, tally)
     if entry.llama is not None:
-        text = _without_opening(entry.llama)
-        tally.repairs[f"end of the prompt cut off {LLAMA}'s rationale"] += text != entry.llama
-        rationales[LLAMA] = _rationale(LLAMA, text, question, None)
+        rationales[LLAMA] = _rationale(LLAMA, entry.llama, question, None, tally)
     written = {
         teacher: rationale for teacher, rationale in rationales.items() if rationale.text != "nan"
     }
@@ -336,7 +334,11 @@ def _rationales(where: str, question: Question, entry: Entry, tally: Tally) -> d
     return written
 
 
-def _rationale(teacher: str, text: str, question: Question, stated: int | None) -> Rationale:
+def _rationale(
+    teacher: str, written: str, question: Question, stated: int | None, tally: Tally
+) -> Rationale:
+    text = _without_opening(written)
+    tally.repairs[f"end of the prompt cut off {teacher}'s rationale"] += text != written
     flags = quality.flags_of(text, question, stated=stated)
     return Rationale(text, teacher, model=MODELS[teacher], weight=weight_of(flags), flags=flags)
 

@@ -72,7 +72,7 @@ def truncate(rationale: Rationale, question: Question) -> Rationale:
     """
     if "unterminated" not in rationale.flags and "echo" not in rationale.flags:
         return rationale
-    own = rationale.text[: quality.echo_start(rationale.text)]
+    own = rationale.text[: quality.own_end(rationale.text)]
     ends = sentences.ends(own)
     if not ends:
         return rationale

@@ -1,6 +1,10 @@
 """Judges rationales by their text.
 
 quality     finds the flags of one rationale, e.g. `echo`, and the answer that it states
+echo        finds where a text falls back into the form of the prompt
+languages   finds another language or script than the question's, and garbled characters
+refusals    finds refusals and error messages
+words       says which words of a text carry content, and which are inflected forms of one
 sentences   finds where sentences end
 statistics  marks repeated rationales, and counts flags and words over a whole corpus
 """

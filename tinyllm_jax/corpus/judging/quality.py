@@ -2,23 +2,28 @@
 
     empty          nothing was written
     unterminated   it does not end where a sentence does, or the teacher stopped at its token limit
-    echo           a line of it is the prompt's own form (`Question:`, `Options:`, …): the teacher
-                   began another question
+    echo           it falls into the prompt's own form (`Question:`, `# 13.`, …; see `echo.py`): the
+                   teacher began another question, or gave the answer as the prompt does
     contradicts    it states an answer, and that is not the gold one
     duplicate      an earlier row of the split has the same text from the same teacher
     no_new_word    every content word of it stands already in the question or choices
-    repetition     a sentence or line with three content words stands in it twice, any other
-                   sentence stands in it more often than there are choices (a teacher that goes
-                   through the choices may say the same of each), or two words or more are repeated
-                   four times in a row
+    repetition     a sentence stands in it twice, one word four times in a row, or several (see
+                   `_repeats`)
+    off_topic      no content word of it stands in question, choices or context, and it states no
+                   answer; but "It is wood." is about what the question is about
+    other_language it is in another language than the question, or a word of it in another script
+    mojibake       characters of it were garbled in a wrong encoding
+    refusal        the teacher says that it will not or cannot answer
+    error_message  it is the error message of a server or program
     copied         it begins by giving the gold answer, by letter or text, before it says anything
                    else
     truncated      a policy cut it to its last full sentence
 
 A flag of `BAD` says that a student should not learn from the rationale, for these reasons. A
-student should never write a text that is `empty`, `unterminated`, an `echo` or a `repetition`. A
-text that `contradicts` argues for a wrong answer. A `duplicate` says nothing about its own
-question; if the question is a duplicate too, its first row remains. A text with `no_new_word`
+student should never write a text that is `empty`, `unterminated`, an `echo`, a `repetition`,
+`mojibake`, a `refusal` or an `error_message`, nor in an `other_language`. A text that `contradicts`
+argues for a wrong answer. A `duplicate` and an `off_topic` text say nothing about their question;
+if the question of a `duplicate` is one too, its first row remains. A text with `no_new_word`
 repeats question and answer, which the answer target teaches already. A rationale without a bad flag
 is called sound.
 
@@ -26,27 +31,35 @@ is called sound.
 has `no_new_word` too.
 
 An empty rationale has no other flag. What follows an echo is about another question and is not
-looked at. Words of the context count as new, because to quote it is reasoning.
+looked at. Words of the context count as new, because to quote it is reasoning. Content words are
+what `words.py` takes for such: the letter of a choice is none, and inflected forms are one word. A
+text with one of the four last bad flags is not `off_topic` as well.
 """
 
 import collections
 import dataclasses
 import itertools
 import re
+from collections.abc import Collection
 
-from tinyllm_jax.corpus.judging import sentences
+from tinyllm_jax.corpus.judging import echo, languages, refusals, sentences, words
 from tinyllm_jax.tasks.question import Question
 
-BAD = ("empty", "unterminated", "echo", "contradicts", "duplicate", "no_new_word", "repetition")
-FLAGS = (*BAD, "copied", "truncated")
-
-# The prompt's own form at the beginning of a line: "Question:", "### Question 4:", "Q.5",
-# "Options:", "Answer Choices:", "Rationale:".
-_ECHO = re.compile(
-    r"^[\s#*>_-]*"
-    r"(?:Question\b[^\n:]{0,10}:|Q\.?\s?\d+\b|Options?\s*:|Answer Choices\s*:|Rationale\s*:)",
-    re.MULTILINE,
+BAD = (
+    "empty",
+    "unterminated",
+    "echo",
+    "contradicts",
+    "duplicate",
+    "no_new_word",
+    "repetition",
+    "off_topic",
+    "other_language",
+    "mojibake",
+    "refusal",
+    "error_message",
 )
+FLAGS = (*BAD, "copied", "truncated")
 
 # A choice's letter: "(b)", "[b]", "<b>", "option b.", "letter b"; but not the "a" of "a metal cup",
 # nor one of several letters: "a, b, and c", "(a) or (b)".
@@ -131,26 +144,28 @@ _IS_ANSWER = re.compile(
     r"[\s,'\"]*(?:which )?is (?:the )?(?:answer|correct|right|best (?:answer|choice|option))\b"
 )
 
+_ENDS = re.compile(r"[.!?\s]*$|[.!?]+\s")  # where a sentence or the text ends
+_VERDICTS = ("yes", "no", "maybe", "true", "false")  # answers that may stand before a sentence
+
 # What numbers a sentence or line and is no part of what it says: "1.", "(b)", "a)", "option c",
-# "Second,".
+# "Second,", "### Hint 2:", "Step 3".
 _LABEL = re.compile(
-    r"[\W_]*(?:\(?(?:\d{1,2}|[a-z])[).:]|option [a-z]\b"
+    r"[\W_]*(?:\(?(?:\d{1,2}|[a-z])[).:]|option [a-z]\b|(?:hint|step|reason|point) \d{1,2}\b[.:)]?"
     r"|(?:first|second|third|fourth|fifth)(?:ly)?,)?",
     re.IGNORECASE,
 )
-# Two to twelve words four times in a row: "and steel and steel and steel and steel".
-_LOOP = re.compile(r"\b(\w+(?: \w+){1,11})(?: \1){3,}\b")
-_WORD = re.compile(r"\w+")
-_COMMON = frozenset(  # words that carry no content of their own
-    _WORD.findall(
-        """
-        a about all also an and answer any are as at be because been but by can choice could did
-        do does each for from had has have he her his how i if in into is it its let may means
-        might more most must no not of on one only option or other our out question s she should
-        so some step such t than that the their them then there therefore these they think this
-        those thus to up us was we were what when which who why will with would you your
-        """
-    )
+# A line that begins with a choice's letter, of a text that goes through the choices: "(b) iron: …".
+_CHOICE_LINE = re.compile(r"^[ #*_-]*(?:option )?\(?[a-h]\)", re.MULTILINE | re.IGNORECASE)
+# Where a sentence ends without a space behind it: "It melts.It is hot."
+_RUN_ON = re.compile(r"(?<=[a-z)][.!?])(?=[A-Z])")
+# One to twelve words four times in a row: "and steel and steel and steel and steel".
+_LOOP = re.compile(r"\b(\w+(?: \w+){0,11})(?: \1){3,}\b")
+# The same line without a word four times, "#".
+_EMPTY_LOOP = re.compile(r"^(?=\s*\S)([^\w\n]+)\n(?:\1\n){3,}", re.MULTILINE)
+# "It is wood.", "So, these are magnetic.": about what the question, or the text before, is about.
+_REFERS = re.compile(
+    r"\W*(?:(?:hence|so|then|therefore|thus)\W+)?(?:it|they|this|these|those|he|she)\b",
+    re.IGNORECASE,
 )
 
 
@@ -319,9 +334,13 @@ def normalize(text: str) -> str:
 
 
 def echo_start(text: str) -> int | None:
-    """The offset at which a rationale begins to repeat the prompt's form; None if it does not."""
-    echo = _ECHO.search(text)
-    return echo.start() if echo else None
+    """The offset at which a rationale begins another question; None if it does not."""
+    return echo.start(text)
+
+
+def own_end(text: str) -> int:
+    """Where what the teacher itself has to say ends: at any echo, else at the end of the text."""
+    return echo.own_end(text)
 
 
 def flags_of(
@@ -343,41 +362,91 @@ def flags_of(
         return ("empty",)
     if stated is None:
         stated = stated_answer(text, question)
-    own = text[: echo_start(text)]
+    own = text[: own_end(text)]
     ends = sentences.ends(text)
     parts = sentences.split(own, [end for end in ends if end <= len(own)])
-    known = {word for part in (question.question, *question.choices) for word in _words(part)}
     flags = {
         "unterminated": finish_reason == "length" or ends[-1:] != [len(text.rstrip())],
         "echo": own != text,
         "contradicts": stated is not None and question.choices[stated] != question.answer,
-        "no_new_word": all(word in known or word in _COMMON for word in _words(text)),
         "repetition": _repeats(own, parts, len(question.choices)),
         "copied": bool(parts) and _copies(own, parts, question),
     }
-    return tuple(sorted(flag for flag, applies in flags.items() if applies))
+    found = {flag for flag, applies in flags.items() if applies}
+    if own.strip():
+        found |= _flags_of_content(own, question)
+    return tuple(sorted(found))
+
+
+def _flags_of_content(own: str, question: Question) -> set[str]:
+    """The flags that tell what a text, without an echo, is about and what it adds."""
+    asked = f"{question.question}\n" + "\n".join(question.choices)
+    said, known = {*words.content(own)}, {*words.content(asked)}
+    on_topic = _share_words(said, known) or _share_words(said, words.content(question.context))
+    garbled = languages.is_garbled(own)
+    foreign = languages.is_foreign(own, f"{asked}\n{question.context}", on_topic)
+    flags = {
+        "no_new_word": said <= known | words.LINKING,
+        "other_language": foreign and not garbled,
+        "mojibake": garbled,
+        "refusal": refusals.is_refusal(own),
+        "error_message": refusals.is_error_message(own),
+    }
+    found = {flag for flag, applies in flags.items() if applies}
+    # What asks for numbers alone ("What is 1 + 2?") shares no word with its explanation.
+    may_share = bool(said) and any(map(str.isalpha, known)) and not _REFERS.match(own)
+    if may_share and not on_topic and not found and stated_answer(own, question) is None:
+        return {"off_topic"}
+    return found
+
+
+def _share_words(some: Collection[str], others: Collection[str]) -> bool:
+    """Whether two collections of stems have a word in common, or two that begin alike.
+
+    Five equal letters are enough: "nutrient" and "nutriment", "vibrate" and "vibration".
+    """
+    return not {word[:5] for word in some}.isdisjoint(word[:5] for word in others)
 
 
 def _repeats(text: str, parts: list[str], choices: int) -> bool:
-    """Whether a text repeats itself; `parts` are its sentences and lines."""
-    # A sentence or line that stands in it too often.
-    counts: collections.Counter[tuple[str, ...]] = collections.Counter()
-    for part in parts:
-        said = tuple(_words(_LABEL.sub("", part, count=1)))
-        if len(said) < 2:
-            continue
-        counts[said] += 1
-        content_words = {*said} - _COMMON
-        if counts[said] > choices or (counts[said] == 2 and len(content_words) >= 3):
-            return True
+    """Whether a text repeats itself.
 
+    It does if a sentence or line with two content words stands in it twice, if any stands twice in
+    a row or more often than there are choices, or if words stand four times in a row. But a text
+    that goes through the choices may say of several that "this is a metal", and the answer may be
+    stated twice.
+
+    Args:
+      text: the text.
+      parts: its sentences and lines.
+      choices: how many the question has.
+    """
+    goes_through = len(_CHOICE_LINE.findall(text)) > 1
+    counts: collections.Counter[tuple[str, ...]] = collections.Counter()
+    before: tuple[str, ...] | None = None
+    for part in itertools.chain.from_iterable(map(_RUN_ON.split, parts)):
+        unlabelled = _LABEL.sub("", part, count=1)
+        if len(words.split(unlabelled)) < 2:
+            continue
+        said = words.said(unlabelled)
+        counts[said] += 1
+        of_each = goes_through or _REFERS.match(unlabelled) or _announces(unlabelled)
+        few = 3 if of_each else 2
+        twice = counts[said] == 2 and len({*words.content(unlabelled)}) >= few
+        in_a_row = said == before and not goes_through
+        if twice or in_a_row or counts[said] > choices:
+            return True
+        before = said
+
+    if _EMPTY_LOOP.search(text):
+        return True
     # Some words that are repeated in a row; numbers may be. In most texts no pair of words occurs
-    # four times, and they need no slow search.
-    words = _words(text)
-    pairs = collections.Counter(itertools.pairwise(words))
-    if max(pairs.values(), default=0) < 4:
+    # three times, and they need no slow search.
+    every = words.split(text)
+    pairs = collections.Counter(itertools.pairwise(every))
+    if max(pairs.values(), default=0) < 3:
         return False
-    loops = _LOOP.finditer(" ".join(words))
+    loops = _LOOP.finditer(" ".join(every))
     return any(any(map(str.isalpha, loop[1])) for loop in loops)
 
 
@@ -387,10 +456,13 @@ def _copies(text: str, parts: list[str], question: Question) -> bool:
     if len(parts) > 1 and {*_words(first)} <= _LEAD:  # "Answer:" on a line of its own
         first = f"{first} {parts[1]}"
 
-    # It is the answer's text: "Iron nails.", "Iron nails is the correct answer."
-    plain = _plain(first)
-    if plain == gold or (plain.startswith(gold) and _IS_ANSWER.match(plain, len(gold))):
-        return True
+    # It is the answer's text: "Iron nails.", "Iron nails is the correct answer.", "No, it is not."
+    plain = _plain(text)
+    if plain.startswith(gold):
+        if _ENDS.match(plain, len(gold)) or _IS_ANSWER.match(plain, len(gold)):
+            return True
+        if gold in _VERDICTS and plain.startswith(",", len(gold)):
+            return True
 
     # It is the answer's letter, alone or with the text: "(a)", "(a) iron nails."
     lettered = _COPIED_LETTER.match(first.lstrip("(*[ "))
@@ -419,4 +491,4 @@ def _letter(index: int) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return words.split(text)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 
 _CLOSING = "\"'”’)\\]}*_`"
-# What may end a sentence: ".", "?!", "…", "。", with the quotes and brackets that close behind it.
-_STOP = re.compile(rf"(?:\.+|[!?…]+)[{_CLOSING}]*(?=\s|$)|[。！？]+[{_CLOSING}]*")
+# What may end a sentence: ".", "?!", "…", "。", "।", with the quotes and brackets behind it.
+_STOP = re.compile(rf"(?:\.+|[!?…]+)[{_CLOSING}]*(?=\s|$)|[。！？।؟۔]+[{_CLOSING}]*")
 # Never the last word of a sentence: "e.g.", "Dr.".
 _ABBREVIATION = re.compile(
     r"(?<![\w.])(?:e\.g|i\.e|eg|ie|vs|cf|mr|mrs|ms|dr|prof|approx|ca|resp|viz|jr|sr|al|gen|gov|rev)\.$",

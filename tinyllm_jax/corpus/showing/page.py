@@ -12,6 +12,7 @@ from tinyllm_jax.corpus.showing.report import (
     accuracy,
     corpus_line,
     file_lines,
+    origin,
     own_accuracy,
     percent,
     verdict,
@@ -78,7 +79,10 @@ def html_page(corpus: Corpus) -> str:
         histograms=charts.histograms(lengths),
         accuracies=list(own_accuracy(report)),
         policy=report.get("policy"),
-        origins=corpus.manifest.teachers,
+        written_by=corpus.manifest.teachers,
+        origins={
+            teacher: origin(report, corpus.manifest.source, teacher) for teacher in corpus.teachers
+        },
         generations=report.get("generations"),
         samples=list(_samples(wrote)),
         notes=_notes(corpus, report),

@@ -8,11 +8,16 @@ LISTED = 10  # problems shown; the manifest has them all
 MEANING = {  # what a rationale with a flag does
     "empty": "is empty",
     "unterminated": "breaks off in mid-sentence or at the token limit",
-    "echo": "goes on with another question, in the prompt's own form",
+    "echo": "falls back into the prompt's form, mostly with another question",
     "contradicts": "argues for another answer than the gold one",
     "duplicate": "is what the teacher wrote about an earlier question too",
     "no_new_word": "adds no content word to question and choices",
     "repetition": "says a sentence twice, or goes round in circles",
+    "off_topic": "shares no word with its question, and states no answer",
+    "other_language": "is, or has words, in another language than its question",
+    "mojibake": "holds garbled characters",
+    "refusal": "refuses to answer",
+    "error_message": "is a program's error message",
     "copied": "gives the answer before it says anything else",
     "truncated": "was cut to its last full sentence",
 }
@@ -79,8 +84,10 @@ def verdict(report: Mapping) -> list[str]:
     ]
     if "policy" in report:
         dropped = sum(kept["dropped"] for kept in report["policy"]["teachers"].values())
-        count = f"{dropped:,} of them" if dropped else "none"
-        said.append(f"The policy {report['policy']['name']} keeps {count} out of training.")
+        count = sum(counts["rationales"] for counts in totals.values())
+        kept_out = f"{dropped:,} of the {count:,}" if dropped else f"none of the {count:,}"
+        name = report["policy"]["name"]
+        said.append(f"The policy {name} keeps {kept_out} rationales out of training.")
     for split, teacher, own in own_accuracy(report):
         first = accuracy(own["first"])
         said.append(
@@ -105,6 +112,23 @@ def total(report: Mapping, teacher: str) -> dict[str, int]:
     columns = [counts["teachers"][teacher] for counts in report["splits"].values()]
     names = [name for name in columns[0] if name != "mean_words"]
     return {name: sum(column[name] for column in columns) for name in names}
+
+
+def origin(report: Mapping, source: str, teacher: str) -> str:
+    """Where a teacher's rationales come from, in a few words.
+
+    Args:
+      report: of an import or a build.
+      source: what the corpus's manifest says of the whole.
+      teacher: its name.
+    """
+    for summary in report.get("rationales", []):
+        if summary["teacher"] == teacher:
+            return f"file {summary['file']}"
+    for summary in report.get("corpora", []):
+        if teacher in summary["teachers"]:
+            return f"{summary['source']} (corpus {summary['fingerprint'][:12]})"
+    return "rationale logs" if teacher in report.get("generations", {}) else source
 
 
 def own_accuracy(report: Mapping) -> Iterator[tuple[str, str, dict]]:
