@@ -408,9 +408,14 @@ def study(values) -> None:
 def _shard(text: str) -> tuple[int, int]:
     """A share of work, i of n, from "i/n"."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or int(found[1]) >= int(found[2]):
-        raise UserError(f"--shard is '{text}'; write i/n with i below n, e.g. 0/4")
-    return int(found[1]), int(found[2])
+    if not found:
+        raise UserError(f"--shard is '{text}'; write i/n, e.g. 0/4")
+    index, count = int(found[1]), int(found[2])
+    if index >= count:
+        raise UserError(
+            f"there is no shard {text}; {count} shards are 0/{count} to {count - 1}/{count}"
+        )
+    return index, count
 
 
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
