@@ -62,7 +62,7 @@ def test_gradient_of_every_leaf(twins):
     ours = jax.jit(jax.grad(_loss, argnums=1), static_argnums=0)(config, params, inputs, targets)
     ours = traverse_util.flatten_dict(ours, sep="/")
     theirs = dict(oracle.named_parameters())
-    names = hf._names(ours)
+    names = hf.tensor_names(ours)
     assert {path for path, _ in names.values()} == set(ours) and set(names) == set(theirs)
     for name, (path, layer) in names.items():
         ours_here = np.asarray(ours[path] if layer is None else ours[path][layer])
