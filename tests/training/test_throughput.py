@@ -3,12 +3,11 @@
 import dataclasses
 
 import jax
-import numpy as np
 import pytest
 
 from tinyllm_jax.batching.arrays import Shape, fill
 from tinyllm_jax.student import model
-from tinyllm_jax.student.config import PRESETS, StudentConfig
+from tinyllm_jax.student.config import PRESETS
 from tinyllm_jax.training import throughput
 
 CONFIG = PRESETS["byte-tiny"]
@@ -79,18 +78,3 @@ def test_an_unknown_device_has_no_utilisation():
     assert throughput.peak_flops(kind, 1) is None
     found = throughput.rates(1, [throughput.Work(1, 1.0)], 1.0, None)
     assert "mfu" not in found.known() and throughput.median([found]) == found
-
-
-def test_it_costs_a_step_nothing():
-    import time
-
-    large = StudentConfig(32128, 1024, 64, 2816, 24, 24, 16)
-    rows, length = 64, 1024
-    segments = np.repeat(np.arange(1, rows * 8 + 1, dtype=np.int32), length // 8)
-    one = {
-        name: segments.reshape(1, rows, length)
-        for name in ("input_segments", "target_segments", "target_inputs")
-    }
-    began = time.perf_counter()
-    throughput.work_of(large, one)
-    assert time.perf_counter() - began < 0.1  # of 65,536 tokens; such a step takes seconds
