@@ -57,8 +57,7 @@ def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
       UserError: as `loop.train`, or the directory holds readers of another corpus.
     """
     rows = corpus.nonempty_rows("train")
-    objective = dataclasses.replace(run.objective, answer=1.0, teachers={})
-    run = dataclasses.replace(run, objective=objective)
+    run = dataclasses.replace(run, objective=run.objective.answers_alone())
 
     # The mean over deals of the gold choice's log-probability, by what the reader saw: a teacher's
     # column, or the last column for nothing.

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tinyllm_jax import directories, storage
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.judging import quality
 from tinyllm_jax.corpus.manifest import Manifest
-from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.selection import reader, router, weights
@@ -109,24 +109,24 @@ def select(
 
 def flagged(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
     """(Q, T): how many bad flags each rationale has; NaN where there is none."""
-    counts = np.full((len(rows), len(teachers)), np.nan)
-    for index, row in enumerate(rows):
-        for column, teacher in enumerate(teachers):
-            if teacher in row.rationales:
-                flags = row.rationales[teacher].flags
-                counts[index, column] = sum(flag in quality.BAD for flag in flags)
-    return counts
+    return _table(rows, teachers, lambda r: sum(flag in quality.BAD for flag in r.flags))
 
 
 def vote_shares(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
     """(Q, T): each teacher's share of unforced samples that state the gold answer; else NaN."""
-    shares = np.full((len(rows), len(teachers)), np.nan)
+    return _table(rows, teachers, lambda r: r.vote_share if r.vote_share >= 0 else np.nan)
+
+
+def _table(
+    rows: Sequence[Row], teachers: Sequence[str], value: Callable[[Rationale], float]
+) -> np.ndarray:
+    """(Q, T): a value of each rationale; NaN where there is none."""
+    found = np.full((len(rows), len(teachers)), np.nan)
     for index, row in enumerate(rows):
         for column, teacher in enumerate(teachers):
-            rationale = row.rationales.get(teacher)
-            if rationale and rationale.vote_share >= 0:
-                shares[index, column] = rationale.vote_share
-    return shares
+            if teacher in row.rationales:
+                found[index, column] = value(row.rationales[teacher])
+    return found
 
 
 def mean_states(student: Student, questions: Sequence[Question], batch: int = 64) -> np.ndarray:

@@ -52,8 +52,7 @@ def student_as_it_is(run: Run) -> Student:
     """
     shape, params = hf.load_hf(run.student.weights, dtype=run.student.dtype)
     tokenizer = make_tokenizer(run.student, (), ())
-    answers = dataclasses.replace(run.objective, answer=1.0, teachers={})
-    run = dataclasses.replace(run, objective=answers)
+    run = dataclasses.replace(run, objective=run.objective.answers_alone())
     return student_of(run, shape, jax.device_put(params), tokenizer)
 
 

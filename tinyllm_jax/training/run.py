@@ -181,6 +181,10 @@ class Objective(_Part):
         targets = (ANSWER, *(term for term in self.terms if term != AFTER))
         return {target: prefix(target) for target in dict.fromkeys(targets)}
 
+    def answers_alone(self) -> Objective:
+        """The objective without any rationale."""
+        return dataclasses.replace(self, answer=1.0, teachers={}, after=0.0)
+
     @property
     def final_weights(self) -> list[float]:
         """The terms' weights at the last step, in the order of `terms`."""
