@@ -9,10 +9,11 @@ The rationales are those of arXiv 2502.18001 (its repository holds a file for ea
 others in `{instruction, output}` or `{id, rationale}` form. Arguments: `corpus`, `student`, `steps`
 (0: as many as ten epochs need), `seeds` ("0+1+2").
 
-Methods: the student's weights as they are; answers only; LoRA; each teacher alone; all three; all
-three but for the rationales that mislead a reader; and the best rationale behind the answer. A
-single teacher beside answers is Distilling step-by-step (arXiv 2305.02301). A hundredth of it, to
-see that it runs: `steps=10,seeds=0`. Not yet run at full size.
+Methods: the student's weights as they are; answers only; LoRA; the teachers' answers in place of
+gold (Standard-KD); each teacher alone; all three; all three but for the rationales that mislead a
+reader; and the best rationale behind the answer. A single teacher beside answers is Distilling
+step-by-step (arXiv 2305.02301). A hundredth of it, to see that it runs: `steps=10,seeds=0`. Not yet
+run at full size.
 """
 
 import ml_collections
@@ -36,6 +37,7 @@ def get_config(arg=None):
         {"name": "zero-shot", "policy": "zero-shot"},
         {"name": "answers only"},
         {"name": "LoRA", "overrides": {"student.lora_rank": 8}},
+        {"name": "Standard-KD", "teachers": "all", "policy": "standard-kd"},
         *({"name": teacher, "teachers": teacher} for teacher in TEACHERS),
         {"name": "all three", "teachers": "all"},
         {"name": "helpful", "teachers": "all", "policy": "helpful"},

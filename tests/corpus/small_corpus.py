@@ -22,7 +22,7 @@ def _rationale(index: int, teacher: str) -> Rationale:
         tokens=index * 1000 - 1,
         weight=index / 4,
         flags=("echo", "unterminated") if index % 2 else (),
-        vote_share=index / 8 - 1,
+        votes=tuple(k / 8 for k in range(index % 4)),
     )
 
 

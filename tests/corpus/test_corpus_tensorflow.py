@@ -14,7 +14,7 @@ directory, split = sys.argv[1:]
 def plain(value):
     if isinstance(value, dict): return {name: plain(part) for name, part in value.items()}
     if isinstance(value, bytes): return value.decode()
-    if isinstance(value, np.ndarray): return [plain(part) for part in value.tolist()]
+    if isinstance(value, np.ndarray): return [plain(part) for part in value]
     return value.item()
 builder = tfds.builder_from_directory(directory)
 rows = [plain(row) for row in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))]
@@ -36,7 +36,6 @@ COLUMN = (
     "finish_reason",
     "tokens",
     "weight",
-    "vote_share",
 )
 
 
@@ -52,7 +51,8 @@ def _expected(row):
         column = {"present": rationale is not None}
         if rationale:
             column |= {name: getattr(rationale, name) for name in COLUMN} | {
-                "flags": list(rationale.flags)
+                "flags": list(rationale.flags),
+                "votes": list(rationale.votes),
             }
         expected["rationales"][teacher] = column
     return expected

@@ -109,6 +109,6 @@ def test_white_space_in_the_manifest_counts(corpus_dir):
 
 
 def test_a_manifest_of_another_format(corpus_dir, monkeypatch):
-    monkeypatch.setattr(manifest, "FORMAT", 3)
-    with pytest.raises(UserError, match="is not of format 3"):
+    monkeypatch.setattr(manifest, "FORMAT", 4)
+    with pytest.raises(UserError, match="is not of format 4"):
         Corpus(corpus_dir)

@@ -30,12 +30,13 @@ def test_the_answer_is_masked(text, shown):
 
 
 def test_questions_of_equal_text_share_a_fold_and_folds_are_even():
-    other = dataclasses.replace(QUESTION, id="p", choices=("wax", "cork"))
-    assert reader.part(QUESTION, 5, "x") == reader.part(other, 5, "x")
-    texts = [dataclasses.replace(QUESTION, question=f"What does {i} do?") for i in range(1000)]
-    counts = np.bincount([reader.part(q, 5, "x") for q in texts])
-    assert len(counts) == 5 and counts.min() > 150
-    assert [reader.part(q, 5, "x") for q in texts] != [reader.part(q, 5, "y") for q in texts]
+    texts = [f"What does {index // 2} do?" for index in range(1000)]
+    rows = [Row(dataclasses.replace(QUESTION, question=text), {}) for text in texts]
+    parts = reader.dealt(rows, 5, "x")
+    assert (parts[::2] == parts[1::2]).all() and (np.bincount(parts) == 200).all()
+    assert (parts != reader.dealt(rows, 5, "y")).mean() > 0.7
+    np.testing.assert_array_equal(reader.dealt(rows[::-1], 5, "x"), parts[::-1])
+    assert reader.dealt(rows[:1], 5, "x").tolist() == [0]
 
 
 def test_equal_texts_about_equal_questions_are_judged_together():
@@ -70,9 +71,7 @@ def test_every_rationale_with_a_weight_is_judged_and_readers_are_kept(
     for fold in range(2):
         learned = Corpus(tmp_path / f"reader-0-{fold}" / "corpus").rows("train")
         subjects = {row.question.question for row in learned}
-        judged = [
-            row.question.question
-            for row in corpus.rows("train")
-            if reader.part(row.question, 2, "deal 0") == fold
-        ]
+        rows = corpus.rows("train")
+        parts = reader.dealt(rows, 2, "deal 0")
+        judged = [row.question.question for row, at in zip(rows, parts, strict=True) if at == fold]
         assert judged and not subjects & set(judged)

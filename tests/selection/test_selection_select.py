@@ -19,10 +19,10 @@ def question(i: int, split: str = "train") -> Question:
 
 @pytest.fixture
 def corpus(tmp_path) -> Corpus:
-    voted = Rationale("Because it is.", "a", vote_share=0.25)
+    voted = Rationale("Because it is.", "a", votes=(0.5, 0.25))
     rows = [
         Row(question(0), {"a": voted, "b": Rationale("So it is.", "b")}),
-        Row(question(1), {"a": dataclasses.replace(voted, weight=0.5, vote_share=1.0)}),
+        Row(question(1), {"a": dataclasses.replace(voted, weight=0.5, votes=(0.0, 1.0))}),
         Row(question(2), {"b": Rationale("", "b", weight=0.0, flags=("empty",))}),
     ]
     splits = {"train": rows, "validation": [Row(question(3, "validation"), {"a": voted})]}
@@ -41,9 +41,9 @@ def test_votes_multiply_and_validation_stays(corpus, tmp_path):
     manifest = select.select(corpus, "votes", tmp_path / "out")
     assert weights(tmp_path / "out") == [{"a": 0.25, "b": 1.0}, {"a": 0.5}, {"b": 0.0}]
     assert weights(tmp_path / "out", "validation") == [{"a": 1.0}]
+    assert manifest.report["made from"] == corpus.fingerprint
     assert manifest.report["selection"] == {
         "policy": "votes",
-        "corpus": corpus.fingerprint,
         "kept": {
             "a": {"before": 2, "after": 2, "weight": 0.75},
             "b": {"before": 1, "after": 1, "weight": 1.0},

@@ -3,10 +3,10 @@
     id, task, context, question, answer    text
     choices                                texts
     rationales/TEACHER/…                   present, text, model, revision, prompt_hash, sampling,
-                                           forced, finish_reason, tokens, weight, vote_share, flags
+                                           forced, finish_reason, tokens, weight, votes, flags
 
 Every row has the columns of every teacher; `present` is false where a teacher wrote nothing, which
-is not the same as an empty rationale. `weight` and `vote_share` are kept in single precision.
+is not the same as an empty rationale. `weight` and `votes` are kept in single precision.
 
 Only the protocol buffer of `tensorflow_datasets` is used. Its `serialize_example` and
 `deserialize_example_np` take about six times as long, and the bytes that `serialize_example` writes
@@ -39,7 +39,7 @@ def features(teachers: Sequence[str]):
         "forced": np.bool_,
         "tokens": np.int64,
         "weight": np.float32,
-        "vote_share": np.float32,
+        "votes": tfds.Sequence(np.float32),
         "flags": tfds.Sequence(tfds.Text()),
     }
     question = {name: tfds.Text() for name in QUESTION_TEXTS}
@@ -82,7 +82,9 @@ def _put_rationale(fields: Any, column: str, rationale: Rationale | None) -> Non
     fields[column + "forced"].int64_list.value.append(int(stored.forced))
     fields[column + "tokens"].int64_list.value.append(stored.tokens)
     fields[column + "weight"].float_list.value.append(stored.weight)
-    fields[column + "vote_share"].float_list.value.append(stored.vote_share)
+    votes = fields[column + "votes"].float_list
+    votes.SetInParent()  # so that no votes at all is a list too
+    votes.value.extend(stored.votes)
 
 
 def _put_texts(field: Any, *texts: str) -> None:
@@ -123,7 +125,7 @@ def _decode_rationale(fields: Any, column: str, teacher: str) -> Rationale:
         forced=bool(fields[column + "forced"].int64_list.value[0]),
         tokens=fields[column + "tokens"].int64_list.value[0],
         weight=fields[column + "weight"].float_list.value[0],
-        vote_share=fields[column + "vote_share"].float_list.value[0],
+        votes=tuple(fields[column + "votes"].float_list.value),
         flags=tuple(flag.decode() for flag in fields[column + "flags"].bytes_list.value),
         **texts,
     )

@@ -16,7 +16,7 @@ from etils import epath
 from tinyllm_jax.errors import UserError
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)

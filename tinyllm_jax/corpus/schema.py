@@ -39,8 +39,9 @@ class Rationale:
       tokens: tokens that the teacher generated (-1 when not known).
       weight: the row's weight in the objective; 0 keeps it out of training.
       flags: quality flags, sorted, e.g. ("echo", "unterminated").
-      vote_share: the share of the teacher's unforced samples of the question that state the gold
-        answer (-1 when it has none).
+      votes: for each choice the share of the teacher's answers that name it; () when there is no
+        answer of its own. Answers are those of unforced samples, or the one that an imported
+        rationale stated. An answer that names no choice counts too, so the sum may be below 1.
     """
 
     text: str
@@ -54,7 +55,7 @@ class Rationale:
     tokens: int = -1
     weight: float = 1.0
     flags: tuple[str, ...] = ()
-    vote_share: float = -1.0
+    votes: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

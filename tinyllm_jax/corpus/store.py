@@ -145,6 +145,27 @@ def write_corpus(
         return _write_files(partial, task, teachers, rows, report, source)
 
 
+def write_with_train(
+    out: str | os.PathLike, corpus: Corpus, train: Sequence[Row], report: dict, made: str
+) -> Manifest:
+    """Writes a corpus that differs from another one in its training rows alone.
+
+    Args:
+      out: the directory to make.
+      corpus: the other corpus; its other splits are copied.
+      train: the training rows.
+      report: how they were made, as JSON; it is added to the corpus's own report.
+      made: the same in a few words, which are added to the source.
+
+    Raises:
+      UserError: as `write_corpus`.
+    """
+    rows = {split: corpus.rows(split) for split in corpus.splits} | {"train": train}
+    source = f"{corpus.manifest.source}, {made}"
+    report = corpus.manifest.report | report | {"made from": corpus.fingerprint}
+    return write_corpus(out, corpus.task, corpus.teachers, rows, report, source)
+
+
 def require_writable(out: str | os.PathLike, task: str, overwrite: bool) -> bool:
     """Whether there is a corpus at `out` that is to be replaced; otherwise nothing is there.
 

@@ -1,21 +1,20 @@
 """How much a rationale helps: what a reader of it knows better than a reader of the question alone.
 
-    u(q, t) = log p(gold | q, rationale of t with the answer masked) - log p(gold | q)
+    u(q, t) = log p(gold | choices, rationale of t with the answer masked) - log p(gold | choices)
 
-with p normalised over the choices. The reader is a student that learned to answer with one
-teacher's rationale, or none, as context. It is cross-fitted: the questions are dealt into folds by
-what they ask about, and a reader judges only the fold that it was not trained on. So it cannot know
-the answer, and has to read.
+with p normalised over the choices. The reader is a student that learned to choose among q's choices
+with one teacher's rationale, or none, in front of them. The question itself it never sees: with it,
+a reader learns questions by heart where it should learn to read. And it is cross-fitted: the
+questions are dealt into folds by what they ask about, and a reader judges only the fold that it was
+not trained on. So it cannot know the answer, and has to read.
 
-One judgement is noisy. More deals, each into other folds, give a mean of several, for as many more
-readers. On the demonstration (seed 10, threshold -0.25) three deals dropped 54 % of the wrong
-rationales and 2 to 3 % of the right ones, one deal 53 % and 2 to 8 %, one deal into two folds 32 %
-and 9 to 12 %: readers that learn from half of the questions read much worse.
+On the demonstration (seed 10) such readers tell a careless teacher's right rationales from his
+wrong ones with an area under the curve of 0.91, those that see the question 0.84. Half of the folds
+leave too little to learn from; more deals, each into other folds, give a mean of several
+judgements, for as many more readers, and little more (0.92 with three).
 """
 
 import dataclasses
-import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,13 +27,14 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.evaluation import score
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.tasks.question import Question
+from tinyllm_jax.tasks.question import Question, place
 from tinyllm_jax.training import loop, restore
 from tinyllm_jax.training.run import MOST_SEED, Run
 
 FOLDS = 5
 DEALS = 1
 HELD_OUT = 10  # every so many-th subject of a fold's training questions chooses its checkpoint
+ASKED = "Which is right?"  # what stands in place of the question
 MASK = "…"  # what stands where the rationale names the answer
 
 
@@ -63,7 +63,7 @@ def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     # column, or the last column for nothing.
     known = np.zeros((len(rows), len(corpus.teachers) + 1))
     for deal in range(DEALS):
-        folds = np.array([part(row.question, FOLDS, f"deal {deal}") for row in rows])
+        folds = dealt(rows, FOLDS, f"deal {deal}")
         for fold in range(FOLDS):
             print(f"\nreader {deal * FOLDS + fold + 1} of {DEALS * FOLDS}", file=sys.stderr)
             own = dataclasses.replace(run, seed=(run.seed + deal) % (MOST_SEED + 1))
@@ -77,10 +77,17 @@ def utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     return _averaged(utility, rows, corpus.teachers)
 
 
-def part(question: Question, parts: int, salt: str) -> int:
-    """The part, from 0, of a question's subject: questions of equal text share one."""
-    digest = hashlib.sha256(json.dumps([salt, question.question]).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % parts
+def dealt(rows: Sequence[Row], parts: int, salt: str) -> np.ndarray:
+    """Deals rows into parts of equal size, (rows,) from 0; questions of equal text share a part.
+
+    Args:
+      rows: any.
+      parts: how many. Part 0 is never empty.
+      salt: another text deals otherwise.
+    """
+    subjects = sorted({row.question.question for row in rows}, key=lambda text: place(salt, text))
+    part = {subject: rank % parts for rank, subject in enumerate(subjects)}
+    return np.array([part[row.question.question] for row in rows])
 
 
 def masked(text: str, question: Question) -> str:
@@ -99,9 +106,8 @@ def reader(directory: epath.Path) -> Student:
 def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: epath.Path) -> None:
     """Trains a reader to answer these rows' questions, with and without rationales."""
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
-    for row in rows:
-        held_out = part(row.question, HELD_OUT, "held out") == 0
-        split = "validation" if held_out else "train"
+    for row, part in zip(rows, dealt(rows, HELD_OUT, "held out"), strict=True):
+        split = "validation" if part == 0 else "train"
         for column, question in enumerate(_readings(row, corpus.teachers)):
             if question:
                 name = f"{question.id}/{column}"
@@ -135,16 +141,15 @@ def _judge(
 
 
 def _readings(row: Row, teachers: Sequence[str]) -> list[Question | None]:
-    """The question with each teacher's rationale in front of its context, and as it is."""
-    question = row.question
+    """The choices with each teacher's rationale in front of them, and alone."""
+    question = dataclasses.replace(row.question, context="", question=ASKED)
     readings: list[Question | None] = []
     for teacher in teachers:
         rationale = row.rationales.get(teacher)
         reading = None
         # Only what training would see is judged.
         if rationale and rationale.text and rationale.weight > 0:
-            context = f"{masked(rationale.text, question)} {question.context}".strip()
-            reading = dataclasses.replace(question, context=context)
+            reading = dataclasses.replace(question, context=masked(rationale.text, question))
         readings.append(reading)
     return [*readings, question]
 

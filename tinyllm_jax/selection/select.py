@@ -28,7 +28,7 @@ POLICIES = {
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
-    "votes": "weighs a rationale by how often its teacher is right unforced",
+    "votes": "weighs a rationale by how often its teacher's own answers are right",
 }
 
 
@@ -63,14 +63,14 @@ def select(
     if not corpus.teachers:
         raise UserError(f"{corpus.directory} has no rationales: there is nothing to select")
     rows = corpus.nonempty_rows("train")
-    made_from: dict = {"policy": policy, "corpus": corpus.fingerprint}
+    made_from: dict = {"policy": policy}
 
     # What is known of each rationale, (questions, teachers), and the weights that follow.
     if policy == "clean":
         known = flagged(rows, corpus.teachers)
         given = np.where(known > 0, 0.0, 1.0)
     elif policy == "votes":
-        known = vote_shares(rows, corpus.teachers)
+        known = right_votes(rows, corpus.teachers)
         given = weights.votes(known)
     else:
         if run is None or directory is None:
@@ -101,31 +101,28 @@ def select(
         for row, line in zip(rows, given.tolist(), strict=True)
     ]
     made_from["kept"] = _kept(rows, weighed, corpus.teachers)
-    report = corpus.manifest.report | {"selection": made_from}
-    splits = {split: corpus.rows(split) for split in corpus.splits} | {"train": weighed}
-    source = f"{corpus.manifest.source}, {policy}"
-    return store.write_corpus(out, corpus.task, corpus.teachers, splits, report, source)
+    return store.write_with_train(out, corpus, weighed, {"selection": made_from}, policy)
 
 
 def flagged(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
     """(Q, T): how many bad flags each rationale has; NaN where there is none."""
-    return _table(rows, teachers, lambda r: sum(flag in quality.BAD for flag in r.flags))
+    return _table(rows, teachers, lambda r, _: sum(flag in quality.BAD for flag in r.flags))
 
 
-def vote_shares(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
-    """(Q, T): each teacher's share of unforced samples that state the gold answer; else NaN."""
-    return _table(rows, teachers, lambda r: r.vote_share if r.vote_share >= 0 else np.nan)
+def right_votes(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:
+    """(Q, T): the share of each teacher's own answers that are right; NaN where it has none."""
+    return _table(rows, teachers, lambda r, q: r.votes[q.gold] if r.votes else np.nan)
 
 
 def _table(
-    rows: Sequence[Row], teachers: Sequence[str], value: Callable[[Rationale], float]
+    rows: Sequence[Row], teachers: Sequence[str], value: Callable[[Rationale, Question], float]
 ) -> np.ndarray:
-    """(Q, T): a value of each rationale; NaN where there is none."""
+    """(Q, T): a value of each rationale and its question; NaN where there is none."""
     found = np.full((len(rows), len(teachers)), np.nan)
     for index, row in enumerate(rows):
         for column, teacher in enumerate(teachers):
             if teacher in row.rationales:
-                found[index, column] = value(row.rationales[teacher])
+                found[index, column] = value(row.rationales[teacher], row.question)
     return found
 
 

@@ -63,7 +63,7 @@ def votes(share: np.ndarray) -> np.ndarray:
     """Weighs each rationale by how often its teacher answers the question right by itself.
 
     Args:
-      share: (Q, T), the share of the teacher's unforced samples that state the gold answer.
+      share: (Q, T), the share of the teacher's own answers that are right.
 
     Returns:
       Weights (Q, T), from 0 to 1.

@@ -16,7 +16,9 @@ from tinyllm_jax.training.recipes import run_of, set_student
 from tinyllm_jax.training.run import Run
 
 PERMUTED = "permuted"  # the control: each rationale is put to another question
+STANDARD_KD = "standard-kd"  # the teachers' answers are the targets, and no rationale is one
 ZERO_SHOT = "zero-shot"  # the student's weights as they are, without any training
+OWN_POLICIES = (PERMUTED, STANDARD_KD, ZERO_SHOT)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]*")  # a method's name: in file names too
 
 
@@ -26,7 +28,7 @@ class Method:
 
     Attributes:
       teachers: as `config.objective.teachers`: "none", "all", or names with weights.
-      policy: "" for the corpus as it is, one of `select.POLICIES`, "permuted", or "zero-shot".
+      policy: "" for the corpus as it is, one of `select.POLICIES`, or one of `OWN_POLICIES`.
       threshold: of the policy `helpful`, in nats.
       overrides: fields of the run that differ from the study's base, by dotted name.
       weights: the weights of the rationales to choose from on validation; empty: the base's.
@@ -70,8 +72,8 @@ class Study:
         for name, method in self.methods.items():
             if not NAME.fullmatch(name):
                 raise UserError(f"method '{name}': use letters, digits, blanks and . + _ - alone")
-            if method.policy not in ("", PERMUTED, ZERO_SHOT, *POLICIES):
-                known = (PERMUTED, ZERO_SHOT, *POLICIES)
+            known = (*OWN_POLICIES, *POLICIES)
+            if method.policy not in ("", *known):
                 raise unknown(f"policy of '{name}'", method.policy, known)
         if self.baseline not in self.methods:
             raise unknown("baseline", self.baseline, self.methods)
@@ -111,7 +113,7 @@ class Study:
         """
         method = self.methods[cell.method]
         config = self._config(cell, method.overrides)
-        config.objective.teachers = method.teachers
+        config.objective.teachers = "none" if method.policy == STANDARD_KD else method.teachers
         if cell.weight is not None:
             config.objective.rationale = cell.weight
         return run_of(config)

@@ -21,7 +21,9 @@ def load(directory, tmp_path) -> datasets.DatasetDict:
 def row_of(record: dict, split: str) -> Row:
     """The row that a record was made from; its gold index is checked on the way."""
     rationales = {
-        fields["teacher"]: Rationale(**fields | {"flags": tuple(fields["flags"])})
+        fields["teacher"]: Rationale(
+            **fields | {name: tuple(fields[name]) for name in ("flags", "votes")}
+        )
         for fields in record.pop("rationales")
     }
     index = record.pop("answer_index")

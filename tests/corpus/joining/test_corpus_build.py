@@ -42,7 +42,7 @@ def test_join(tmp_path):
         "teacher",
     ):
         assert getattr(got, name) == getattr(first, name)
-    assert got.weight == 1 and got.flags == () and got.vote_share == -1
+    assert got.weight == 1 and got.flags == () and got.votes == ()
     assert manifest.report["splits"]["train"]["teachers"]["b-teacher"]["missing"] == 1
     assert "a-teacher" in format_report(manifest.report)
 

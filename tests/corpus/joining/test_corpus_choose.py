@@ -66,17 +66,17 @@ def test_no_rationale_where_no_sample_reaches_gold():
 
 
 @pytest.mark.parametrize(
-    "texts, forced, share",
+    "texts, forced, votes",
     [
-        ([RIGHT, WRONG, NOTHING, RIGHT], False, 0.5),
-        ([WRONG], True, 0.0),
-        ([], True, -1.0),
-        ([RIGHT], True, 1.0),
+        ([RIGHT, WRONG, NOTHING, RIGHT], False, (0.25, 0.5)),
+        ([WRONG], True, (1.0, 0.0)),
+        ([], True, ()),
+        ([RIGHT], True, (0.0, 1.0)),
     ],
 )
-def test_vote_share(texts, forced, share):
+def test_votes(texts, forced, votes):
     rows = [unforced(text, index) for index, text in enumerate(texts)] + [FORCED] * forced
-    assert chosen(rows).vote_share == share
+    assert chosen(rows).votes == votes
 
 
 def test_equal_choices_are_one_answer():
@@ -157,11 +157,11 @@ def test_build_with_unforced_first(tmp_path):
         report = build("things", QUESTIONS, logs, tmp_path / name).report
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     got = [row.rationales.get("b-teacher") for row in Corpus(tmp_path / "one").rows("train")]
-    assert [r and (r.text == RIGHT, r.forced, r.vote_share) for r in got] == [
-        (True, False, 0.5),
-        (False, True, 0.0),
+    assert [r and (r.text == RIGHT, r.forced, r.votes) for r in got] == [
+        (True, False, (0.5, 0.5)),
+        (False, True, (1.0, 0.0)),
         None,
-        (False, True, -1.0),
+        (False, True, ()),
         None,
         None,
     ]

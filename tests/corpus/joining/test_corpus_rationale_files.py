@@ -140,6 +140,8 @@ def test_stated_answers_are_cut_off_and_compared_with_gold(tmp_path):
     contradict = ["contradicts" in rationale.flags for rationale in found.values()]
     assert contradict == [False, False, True, False, True]
     assert (found["train2"].weight, found["train0"].weight) == (0, 1)
+    votes = [rationale.votes for rationale in found.values()]
+    assert votes == [(0, 1), (0, 1), (1, 0), (), (1, 0)]
     assert summary["stated answers"] == {
         "agrees": 2,
         "disagrees": 2,

@@ -71,7 +71,7 @@ def _schema():
 
     text, texts = pa.string(), pa.list_(pa.string())
     kinds = {str: text, bool: pa.bool_(), int: pa.int64(), float: pa.float32()}
-    kinds[tuple[str, ...]] = texts
+    kinds |= {tuple[str, ...]: texts, tuple[float, ...]: pa.list_(pa.float32())}
     rationale = {name: kinds[kind] for name, kind in typing.get_type_hints(Rationale).items()}
     order = ["teacher", *(name for name in rationale if name != "teacher")]
     return pa.schema(

@@ -71,8 +71,16 @@ def rationale(
         finish_reason=best.finish_reason,
         tokens=best.tokens,
         flags=flags[best.key],
-        vote_share=len(right) / len(stated) if stated else -1.0,
+        votes=_votes(question, stated),
     )
+
+
+def _votes(question: Question, stated: StatedAnswers) -> tuple[float, ...]:
+    """The share of the samples that states each choice; () where there are no samples."""
+    if not stated:
+        return ()
+    counts = collections.Counter(stated.values())
+    return tuple(counts[choice] / len(stated) for choice in question.choices)
 
 
 def _log_probability(row: LogRow) -> float:

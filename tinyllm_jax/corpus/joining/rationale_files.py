@@ -131,7 +131,10 @@ class _Join:
             self.stated["agrees" if agrees else "disagrees"] += 1
         self.stated["cut off"] += text != row.rationale.strip()
         flags = quality.flags_of(text, question, stated=stated)
-        self.rationales[identity_of(question)] = Rationale(text, self._teacher, flags=flags)
+        votes = tuple(float(index == stated) for index in range(len(question.choices)))
+        self.rationales[identity_of(question)] = Rationale(
+            text, self._teacher, flags=flags, votes=() if stated is None else votes
+        )
 
     def _question_of(self, row: FileRow) -> Question | str:
         """The question that a row belongs to, or why there is none."""
