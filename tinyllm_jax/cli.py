@@ -6,13 +6,21 @@ flag answer at once.
 """
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, storage, tasks
+from tinyllm_jax import (
+    cli_corpus,
+    cli_devices,
+    cli_flags,
+    cli_students,
+    cli_studies,
+    errors,
+    storage,
+    tasks,
+)
 from tinyllm_jax.errors import UserError
 
 
@@ -134,7 +142,7 @@ def teach(values) -> None:
         values.out,
         tuple(values.splits),
         values.seed,
-        _shard(values.shard),
+        cli_flags.shard(values.shard),
         values.questions,
     )
     if any(result.stopped for result in done.values()) or len(done) < len(chosen):
@@ -364,60 +372,6 @@ def export(values) -> None:
         print(f"uploaded to {hub.push(values.out, values.push)}")
 
 
-# --------------------------------------------------------------------------------------------------
-# Studies.
-
-
-def _define_study(values, argv):
-    cli_flags.define_config(values, argv, "a study's file, e.g. configs/studies/things.py")
-    flags.DEFINE_string(
-        "shard", "0/1", "i/n: this machine's share of the cells, counted from 0", values
-    )
-    flags.DEFINE_bool("only_report", False, "train nothing: write the report anew", values)
-    flags.DEFINE_string(
-        "out", "", "where everything is kept; a stopped study goes on there", values
-    )
-    return "config", "out"
-
-
-def study(values) -> None:
-    """Trains and tests every method of a study, each cell once, and writes its report."""
-    from tinyllm_jax.studies.study import study_of
-
-    plan = study_of(values.config)
-    shard = _shard(values.shard)
-    cli_devices.prepare()
-    from tinyllm_jax.evaluation import results
-    from tinyllm_jax.studies import page, report, runner
-
-    out = storage.path(values.out)
-    done = runner.read(plan, out) if values.only_report else runner.run(plan, out, shard)
-    if done.tested:
-        title = f"Study of {', '.join(plan.corpora)}"
-        text = report.markdown(title, plan, done)
-        results.write_text(out / "report.md", text)
-        results.write_text(out / "report.html", page.html_page(title, plan, done))
-        print(text)
-        print(f"wrote {out / 'report.md'} and report.html")
-    if done.stopped:
-        sys.exit(3)
-    if done.failed:
-        sys.exit(_fail(f"{len(done.failed)} cells failed; the same command tries them again"))
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """A share of work, i of n, from "i/n"."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found:
-        raise UserError(f"--shard is '{text}'; write i/n, e.g. 0/4")
-    index, count = int(found[1]), int(found[2])
-    if index >= count:
-        raise UserError(
-            f"there is no shard {text}; {count} shards are 0/{count} to {count - 1}/{count}"
-        )
-    return index, count
-
-
 COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "corpus import": (cli_corpus.corpus_import, cli_corpus.define_import),
     "corpus build": (cli_corpus.corpus_build, cli_corpus.define_build),
@@ -430,6 +384,6 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
     "demo": (demo, _define_demo),
-    "study": (study, _define_study),
+    "study": (cli_studies.study, cli_studies.define_study),
     "export": (export, _define_export),
 }

@@ -95,3 +95,20 @@ def define_config(values: flags.FlagValues, argv: list[str], about: str) -> None
     if given and not Path(given[1]).is_file():
         raise UserError(f"there is no config file {given[1]}; the recipes are in configs/")
     config_flags.DEFINE_config_file("config", None, about, flag_values=values, sys_argv=argv)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """A share of work, i of n, from "i/n".
+
+    Raises:
+      UserError: it is not of that form, or i is not below n.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found:
+        raise UserError(f"--shard is '{text}'; write i/n, e.g. 0/4")
+    index, count = int(found[1]), int(found[2])
+    if index >= count:
+        raise UserError(
+            f"there is no shard {text}; {count} shards are 0/{count} to {count - 1}/{count}"
+        )
+    return index, count

@@ -92,6 +92,7 @@ def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, mo
     assert table.lines[0].against_baseline is None and table.lines[1].against_teacher is None
     text = report.markdown("A study", study, done)
     assert "## things, 50 % of the labels" in text and "| answers only |" in text
+    assert all(line.flops > 0 for line in table.lines)
     html = page.html_page("A <study>", study, done)
     assert "A &lt;study&gt;" in html and html.count("<svg") > 6
 

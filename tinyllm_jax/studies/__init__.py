@@ -9,7 +9,9 @@ killed; test is touched once a cell, after everything was chosen on validation, 
     runner.py      trains and tests the cells that are not done yet
     statistics.py  means with intervals over questions and seeds, paired tests, power
     report.py      the table as text and Markdown; page.py: the same as one HTML page
+    cases.py       test questions on which methods differ
+    cluster.py     the shards of a study on the machines of a Ray cluster
 
-Imports go one way: runner → derive → study, page → report → statistics, and all of them stand above
-training, selection and evaluation.
+Imports go one way: runner → derive → study, page → cases → report → statistics, and all of them
+stand above training, selection and evaluation.
 """

@@ -8,6 +8,7 @@ import numpy as np
 from tinyllm_jax.evaluation.report import p_value
 from tinyllm_jax.pages import charts, render
 from tinyllm_jax.studies import report
+from tinyllm_jax.studies.cases import cases
 from tinyllm_jax.studies.report import Line, Table
 from tinyllm_jax.studies.runner import Done
 from tinyllm_jax.studies.study import Study
@@ -29,11 +30,13 @@ def html_page(title: str, study: Study, done: Done) -> str:
         verdict=[sentence for table in tables for sentence in report.verdict(table)],
         tables=[(table, _figures(table)) for table in tables],
         fractions=_by_fraction(tables) if len(study.fractions) > 1 else [],
+        cases=cases(study, done, tables[0]) if tables else [],
         baseline=study.baseline,
         failed={cell.name: reason for cell, reason in done.failed.items()},
         points=report.points,
         percent=report.percent,
         p_value=p_value,
+        tera=report.tera,
     )
 
 
@@ -45,6 +48,12 @@ def _figures(table: Table) -> list[tuple[str, charts.Chart]]:
         for line in table.lines
     }
     drawn.append(("Validation accuracy, mean over seeds", charts.curves(accuracies, unit=" %")))
+    costs = {
+        line.method: [(line.flops / 1e12, 100 * line.accuracy.mean)] if line.flops else []
+        for line in table.lines
+    }
+    x_title = "TFLOP of training"
+    drawn.append(("Test accuracy and its cost", charts.curves(costs, unit=" %", x_title=x_title)))
     for term in _terms(table.lines):
         losses = {
             line.method: _mean_curve(

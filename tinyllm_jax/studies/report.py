@@ -32,6 +32,8 @@ class Line:
       against_teacher: the paired test against the best single teacher's student; None where there
         is none, or for itself.
       seconds: the mean time in steps.
+      flops: the mean of what training takes, see `throughput.model_flops`; 0 where that was not
+        logged.
       curves: of each seed the rows of its metrics.jsonl.
     """
 
@@ -43,6 +45,7 @@ class Line:
     against_baseline: Difference | None
     against_teacher: Difference | None
     seconds: float
+    flops: float
     curves: tuple[list[dict], ...]
 
 
@@ -57,6 +60,8 @@ class Table:
       best_teacher: the best student of a single teacher by its mean; "" where there is none.
       chance: the accuracy of picking at random.
       majority: the training split's commonest answer as a baseline, of the first seed.
+      contributions: by teacher how much better the students of all teachers are than those of all
+        but this one; of the teachers that some method leaves out.
       waiting: the methods without a tested cell.
     """
 
@@ -68,6 +73,7 @@ class Table:
     best_teacher: str
     chance: float
     majority: Majority | None
+    contributions: dict[str, Difference]
     waiting: tuple[str, ...]
 
     @property
@@ -94,7 +100,9 @@ def tables(study: Study, done: Done) -> list[Table]:
 
 def _table(study: Study, done: Done, cells: dict[str, dict[int, Cell]]) -> Table:
     answers = {
-        method: {seed: _answers(study, cell, done.tested[cell]) for seed, cell in some.items()}
+        method: {
+            seed: _answers(study, cell, done.tested[cell].result) for seed, cell in some.items()
+        }
         for method, some in cells.items()
     }
     rates = {
@@ -120,14 +128,24 @@ def _table(study: Study, done: Done, cells: dict[str, dict[int, Cell]]) -> Table
                     first.weight,
                     rates[method],
                     statistics.mean(answers[method]),
-                    _calibration([done.tested[cell] for cell in some.values()]),
+                    _calibration([done.tested[cell].result for cell in some.values()]),
                     against_baseline.get(method),
                     against_teacher.get(method),
                     plain.mean(done.trained[cell]["seconds_in_steps"] for cell in some.values()),
-                    tuple(done.curves[cell] for cell in some.values()),
+                    plain.mean(
+                        _flops(done.tested[cell].curve, study.run(cell).batch_size)
+                        for cell in some.values()
+                    ),
+                    tuple(done.tested[cell].curve for cell in some.values()),
                 )
             )
-    result = done.tested[first]
+    result = done.tested[first].result
+    terms = {
+        method: frozenset(done.tested[cell].terms)
+        for method, some in cells.items()
+        for cell in some.values()
+        if study.methods[method].policy == "" and not study.methods[method].overrides
+    }
     return Table(
         first.task,
         first.student,
@@ -137,6 +155,7 @@ def _table(study: Study, done: Done, cells: dict[str, dict[int, Cell]]) -> Table
         best,
         result.chance,
         result.majority,
+        _contributions(answers, terms),
         tuple(method for method in study.methods if method not in cells),
     )
 
@@ -172,6 +191,39 @@ def _tests(
         if test:
             tests[method] = test
     return statistics.holm(tests)
+
+
+def _contributions(
+    answers: Mapping[str, Mapping[int, Mapping[str, float]]], terms: Mapping[str, frozenset[str]]
+) -> dict[str, Difference]:
+    """What each teacher adds to all others, where a method has all teachers and another all but it.
+
+    Args:
+      answers: see `_tests`.
+      terms: what each method's students learn to write, of those that differ in nothing else.
+    """
+    if not terms:
+        return {}
+    whole = max(terms, key=lambda method: len(terms[method]))
+    found = {}
+    for method in terms:
+        missing = terms[whole] - terms[method]
+        if len(missing) == 1 and terms[method] < terms[whole] and len(terms[method]) > 1:
+            test = _tests({whole: answers[whole], method: answers[method]}, method).get(whole)
+            if test:
+                found[next(iter(missing))] = test
+    return found
+
+
+def _flops(curve: Sequence[dict], batch_size: int) -> float:
+    """What the steps of a run took together, from the rates that it logged."""
+    total, before = 0.0, 0
+    for row in curve:
+        if "model_flops_per_second" in row:
+            questions = batch_size * (row["step"] - before)
+            total += questions * row["model_flops_per_second"] / row["questions_per_second"]
+            before = row["step"]
+    return total
 
 
 def _calibration(results: Sequence[Result]) -> float:
@@ -222,7 +274,7 @@ def markdown(title: str, study: Study, done: Done) -> str:
         heads = ["method", *(f"seed {seed}" for seed in seeds), "mean", "95 % interval", "least"]
         heads += [f"against {study.baseline}", "p"]
         heads += [f"against {table.best_teacher}", "p"] if table.best_teacher else []
-        heads += ["calibration error", "seconds"]
+        heads += ["calibration error", "training TFLOP", "seconds"]
         lines += [f"## {table.title}", "", _row(heads), _row(["---"] * len(heads))]
         for line in table.lines:
             cells = [line.method if line.weight is None else f"{line.method}, α {line.weight:g}"]
@@ -232,8 +284,13 @@ def markdown(title: str, study: Study, done: Done) -> str:
             cells += [f"{100 * min(line.rates.values()):.1f}"]
             cells += _test_cells(line.against_baseline)
             cells += _test_cells(line.against_teacher) if table.best_teacher else []
-            cells += [f"{100 * line.calibration:.1f}", f"{line.seconds:.0f}"]
+            cells += [f"{100 * line.calibration:.1f}", tera(line.flops), f"{line.seconds:.0f}"]
             lines.append(_row(cells))
+        if table.contributions:
+            lines += ["", _row(["teacher", "adds to all others", "p"]), _row(["---"] * 3)]
+            lines += [
+                _row([teacher, *_test_cells(test)]) for teacher, test in table.contributions.items()
+            ]
         lines += ["", f"Chance {100 * table.chance:.1f} %.", "", *verdict(table), ""]
     if done.failed:
         lines += ["## Cells that failed", ""]
@@ -253,6 +310,11 @@ def _test_cells(test: Difference | None) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def tera(flops: float) -> str:
+    """FLOPs as "12.3", in 10¹²; "" where they are not known."""
+    return f"{flops / 1e12:,.3g}" if flops else ""
 
 
 def points(test: Difference) -> str:

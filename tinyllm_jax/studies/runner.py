@@ -21,20 +21,33 @@ CELL, FAILED, TEST = "cell.json", "failed.json", "test"
 
 
 @dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A cell that is tested.
+
+    Attributes:
+      result: of its test questions.
+      curve: the rows of its metrics.jsonl.
+      terms: what it learned to write; () where nothing was trained.
+    """
+
+    result: results.Result
+    curve: list[dict]
+    terms: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Done:
     """What a study's directory holds.
 
     Attributes:
       trained: the cells that are trained: what `_train` noted of each.
-      tested: the cells that are tested, with their results.
-      curves: of every tested cell the rows of its metrics.jsonl.
+      tested: the cells that are tested.
       failed: the cells that failed, each with the reason.
       stopped: whether the study was asked to stop before its end.
     """
 
     trained: dict[Cell, dict]
-    tested: dict[Cell, results.Result]
-    curves: dict[Cell, list[dict]]
+    tested: dict[Cell, Outcome]
     failed: dict[Cell, str]
     stopped: bool = False
 
@@ -82,7 +95,7 @@ def run(study: Study, out: epath.Path, shard: tuple[int, int] = (0, 1)) -> Done:
 
 def read(study: Study, out: epath.Path) -> Done:
     """What a study's directory holds, without doing anything."""
-    trained, tested, curves, failed = {}, {}, {}, {}
+    trained, tested, failed = {}, {}, {}
     for cell in study.cells():
         folder = _folder(out, cell)
         if (folder / CELL).exists():
@@ -90,9 +103,11 @@ def read(study: Study, out: epath.Path) -> Done:
         elif (folder / FAILED).exists():
             failed[cell] = json.loads((folder / FAILED).read_text())["reason"]
         if (folder / TEST / "results.json").exists():
-            tested[cell] = results.read(folder / TEST)
-            curves[cell] = metrics.read(folder / "run" / "metrics.jsonl")
-    return Done(trained, tested, curves, failed)
+            path = folder / "run" / "run.json"
+            terms = json.loads(path.read_text())["objective"]["terms"] if path.exists() else ()
+            curve = metrics.read(folder / "run" / "metrics.jsonl")
+            tested[cell] = Outcome(results.read(folder / TEST), curve, tuple(terms))
+    return Done(trained, tested, failed)
 
 
 def chosen(study: Study, out: epath.Path) -> list[Cell]:
