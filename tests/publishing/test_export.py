@@ -176,7 +176,8 @@ def result(correct: int, split: str) -> results.Result:
     """An evaluation of ten questions, of which `correct` were answered right."""
     predictions = [
         results.Prediction(
-            str(i), 0, (-1.0, -2.0), (2, 2), int(i >= correct), 0, "x", False, i < 2, False, False
+            *(str(i), str(i), 0, (-1.0, -2.0), (2, 2), int(i >= correct), 0, i < correct, True),
+            *("x", False, i < 2, False, False),
         )
         for i in range(10)
     ]
