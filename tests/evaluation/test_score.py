@@ -258,9 +258,10 @@ def test_is_letter(text, expected):
         (("a jar .", "a jar ?"), "a jar ."),
         (("he did n't", "he sang"), "he did n't"),
         (("a ﬁg … m²", "two"), "a fig ... m2"),  # T5 normalises what it reads
-        (("m²", "m2"), None),  # and cannot tell these two apart
-        (("the set {1, 2}", "no set"), None),  # it has no braces
-        (("x ≤ 0", "x ≥ 0"), None),
+        (("the set {1, 2}", "no set"), "the set 1, 2"),  # it has no braces
+        (("m²", "m2"), "m²"),  # it cannot tell these two apart, nor the next two
+        (("x ≤ 0", "x ≥ 0"), "x ≤ 0"),
+        (("水", "fire"), "水"),  # nothing would be left
         (("x", "x ≤ 0", "x ≥ 0"), "x"),
         (("yes", "no", "yes"), "yes"),
     ],
@@ -268,11 +269,19 @@ def test_is_letter(text, expected):
 def test_answers_as_the_tokenizer_spells_them(choices, spelled, t5_tokenizer):
     question = Question("q", "t", "test", "", "?", choices, choices[0])
     (found,) = score.as_spelled(t5_tokenizer, [question])
-    assert (found and found.answer) == spelled
-    if found:
-        ids, _ = inputs.encode_targets(t5_tokenizer, [choices[0]], 64)
-        (text,) = inputs.decode(t5_tokenizer, ids)
-        assert score.exact_match(text, found) and score.normalised_match(text, found)
+    assert found.answer == spelled
+
+    # What a student writes that has learned the answer is right where it can be told to be.
+    ids, _ = inputs.encode_targets(t5_tokenizer, [choices[0]], 64)
+    (text,) = inputs.decode(t5_tokenizer, ids)
+    told = found is not question or " ".join(text.split()) == choices[0]
+    assert score.exact_match(text, found) == score.normalised_match(text, found) == told
+
+
+def test_unwritable_answers_are_counted(t5_tokenizer):
+    answers = ["an apple", "the set {1, 2}", "two  spaces", "3.5 %"]
+    assert score.unwritable(t5_tokenizer, answers) == 1
+    assert score.unwritable(t5_tokenizer, ["a jar .", "he did n't", "growth ?"]) == 0
 
 
 def test_ties_are_worth_their_share_and_counted(tokenizer, params):

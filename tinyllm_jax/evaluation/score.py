@@ -74,7 +74,7 @@ def evaluate(
         "ties_per_token": sum(_ties(sums / tokens) for sums, tokens in scored),
         "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
         "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
-        "answers_unwritable": spelled.count(None),
+        "answers_unwritable": unwritable(student.tokenizer, [q.answer for q in questions]),
     }
     return Result(
         task,
@@ -186,30 +186,45 @@ def is_letter(text: str) -> bool:
     return re.fullmatch(r"\([a-z]\)|[a-z]", text.strip()) is not None
 
 
-def as_spelled(tokenizer, questions: Sequence[Question]) -> list[Question | None]:
+def as_spelled(tokenizer, questions: Sequence[Question]) -> list[Question]:
     """Each question with its choices as the student's tokenizer spells them.
 
-    Where the tokenizer does not know a piece of the gold answer (T5's has no "{"), or spells
-    another choice like it, a student cannot write the answer, and None stands for the question.
+    A piece that the tokenizer does not know is left out, as it is from what a student writes. Where
+    that leaves nothing of the gold answer, or makes it equal to another choice, the question stays
+    as it is: the answer has to be written to the letter.
     """
     texts = [choice for question in questions for choice in question.choices]
-    encoded, _ = inputs.encode_targets(tokenizer, texts, scoring.WHOLE)
-    spellings = zip(encoded, inputs.decode(tokenizer, encoded), strict=True)
-    found: list[Question | None] = []
+    spellings = iter(_spelled(tokenizer, texts))
+    found = []
     for question in questions:
-        ids, choices = zip(*itertools.islice(spellings, len(question.choices)), strict=True)
+        choices = tuple(itertools.islice(spellings, len(question.choices)))
         answer = choices[question.gold]
         alike = {
             choice
             for choice, spelled in zip(question.choices, choices, strict=True)
             if spelled.split() == answer.split()
         }
-        known = not inputs.unknown_tokens(tokenizer, [ids[question.gold]])
-        writable = known and len(alike) == 1
-        found.append(
-            dataclasses.replace(question, choices=choices, answer=answer) if writable else None
-        )
+        if answer and len(alike) == 1:
+            question = dataclasses.replace(question, choices=choices, answer=answer)
+        found.append(question)
     return found
+
+
+def unwritable(tokenizer, answers: Sequence[str]) -> int:
+    """How many of `answers` the tokenizer cannot spell to the letter, white space apart.
+
+    T5's, for example, has no "{".
+    """
+    spelled = _spelled(tokenizer, answers)
+    return sum(
+        text.split() != answer.split() for text, answer in zip(spelled, answers, strict=True)
+    )
+
+
+def _spelled(tokenizer, texts: Sequence[str]) -> list[str]:
+    """What a student writes that has learned to write each text."""
+    encoded, _ = inputs.encode_targets(tokenizer, texts, scoring.WHOLE)
+    return inputs.decode(tokenizer, encoded)
 
 
 def _one_split(questions: Sequence[Question]) -> tuple[str, str]:
@@ -225,7 +240,7 @@ def _one_split(questions: Sequence[Question]) -> tuple[str, str]:
 
 def _prediction(
     question: Question,
-    spelled: Question | None,
+    spelled: Question,
     gold: np.ndarray,
     scored: tuple[np.ndarray, np.ndarray],
     written: tuple[str, bool],
@@ -245,8 +260,8 @@ def _prediction(
         likelihood_credit=scoring.credit(sums, gold),
         likelihood_per_token_credit=scoring.credit(sums / tokens, gold),
         generated=text,
-        exact_match=exact_match(text, spelled or question),
-        normalised_match=normalised_match(text, spelled or question),
+        exact_match=exact_match(text, spelled),
+        normalised_match=normalised_match(text, spelled),
         cut=lost > 0,
         unfinished=unfinished,
     )
