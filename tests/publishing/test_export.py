@@ -21,6 +21,7 @@ from tinyllm_jax.evaluation import results
 from tinyllm_jax.publishing.card import EXAMPLE
 from tinyllm_jax.publishing.export import export
 from tinyllm_jax.student import decoding, hf, inputs, lora, model
+from tinyllm_jax.student.export import write_tokenizer
 from tinyllm_jax.student.student import ANSWER
 from tinyllm_jax.student.writing import write
 from tinyllm_jax.training import restore
@@ -223,6 +224,14 @@ def test_the_card_says_how_to_ask_and_how_right_it_is(prefix, tmp_path, capsys):
             assert f"{teacher} {text}" in printed
         else:
             assert f"explain {teacher}: What floats on water?\nAnswer Choices:\n(a) a" in card
+
+
+def test_the_tokenizer_writes_as_the_student_does(t5_tokenizer_dir, tmp_path):
+    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
+    write_tokenizer(tmp_path, tokenizer)
+    again = inputs.load_tokenizer(tmp_path)
+    for text in ("a jar .", "he did n't"):
+        assert again.decode(again(text)["input_ids"], skip_special_tokens=True) == text
 
 
 def test_what_was_not_evaluated_says_so(tmp_path):
