@@ -325,7 +325,7 @@ def _describe(say, run, corpus, student, tokens, batches, validation, useful, me
             f"{count['missing_or_weightless']:,} missing  "
             f"{count['contexts_cut']:,} contexts cut to {count['input_length']}  "
             f"{count['targets_cut']:,} targets cut to {tokens.report['target_length']}  "
-            f"{count['unknown_in_targets']:,} with words that the tokenizer does not know"
+            f"{count['unknown_in_targets']:,} targets with words that the tokenizer does not know"
         )
     shapes = ", ".join(
         " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
