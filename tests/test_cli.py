@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from tinyllm_jax import cli
+from tinyllm_jax.corpus.store import Corpus, write_corpus
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 REPO = pathlib.Path(__file__).resolve().parents[1]
@@ -316,7 +318,7 @@ def test_evaluate_writes_results_and_a_page(workdir, capsys, tmp_path):
         and "chance" in printed
         and "picking at random gives 25.0 %" in printed
     )
-    (folder,) = (workdir / "evaluation").iterdir()
+    (folder,) = (workdir / "evaluation").glob("validation-*-24questions-64tokens-*")
     found = json.loads((folder / "results.json").read_text())
     assert found["n"] == 24 and found["split"] == "validation" and found["task"] == "things"
     predictions = [
@@ -341,7 +343,37 @@ def test_evaluate_takes_test_only_when_asked_and_another_step(workdir):
             "5",
         ]
     )
-    assert json.loads((workdir / "evaluation" / "test-2" / "results.json").read_text())["n"] == 5
+    (folder,) = (workdir / "evaluation").glob("test-*-5questions-64tokens-2")
+    assert json.loads((folder / "results.json").read_text())["n"] == 5
+
+
+def test_an_evaluation_overwrites_no_other(workdir, things_corpus, tmp_path, capsys):
+    # The run's own corpus without one question.
+    corpus = Corpus(things_corpus)
+    rows = {split: corpus.rows(split)[1:] for split in ("train", "validation", "test")}
+    write_corpus(tmp_path / "other", "things", corpus.teachers, rows, {}, "a test")
+
+    written = []
+    for questions, others in ((2, []), (2, []), (1, []), (2, ["--corpus", tmp_path / "other"])):
+        argv = ["evaluate", "--workdir", workdir, "--questions", questions, "--max_answer", 2]
+        cli.main([str(arg) for arg in (*argv, *others)])
+        printed = capsys.readouterr()
+        written.append(printed.out.splitlines()[0])
+        assert "no longer the corpus" not in printed.err
+    assert written[0] == written[1] and len(set(written)) == 3
+    assert "the results of one student" in fails(
+        capsys, "evaluate", f"--workdir=a={workdir}", f"--workdir=b={workdir}", "--out=x"
+    )
+
+
+def test_a_corpus_that_is_no_longer_the_runs_is_told(workdir, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(workdir, run)
+    fixed = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(fixed | {"corpus": "0123456789"}))
+    cli.main(["evaluate", "--workdir", str(run), "--questions", "2", "--max_answer", "4"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "no longer" in line]
+    assert "its fingerprint was 01234567, is " in line
 
 
 def test_predict_writes_answers_and_rationales(workdir, tmp_path):

@@ -38,6 +38,11 @@ def test_wilson_mirrored_and_bounded():
     assert intervals.wilson(0, 5)[0] == 0.0 and intervals.wilson(5, 5)[1] == 1.0
 
 
+def test_wilson_of_parts_lies_between():
+    bounds = [intervals.wilson(correct, 20) for correct in (7, 7.25, 7.5, 8)]
+    assert bounds == sorted(bounds) and len(set(bounds)) == 4
+
+
 def test_no_question_no_interval():
     with pytest.raises(UserError, match="no question"):
         intervals.wilson(0, 0)

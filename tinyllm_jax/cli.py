@@ -248,11 +248,16 @@ def evaluate(values) -> None:
     from tinyllm_jax.evaluation import page, report, results, score
 
     students = cli_students.given(values)
+    if values.out and len(students) > 1:
+        raise UserError(
+            "--out takes the results of one student; leave it out, and each workdir keeps its own"
+        )
     reports = []
     for given in students:
+        questions = given.questions(values.split, values.questions)
         result = score.evaluate(
             given.student,
-            given.questions(values.split, values.questions),
+            questions,
             max_answer=values.max_answer,
             batch_size=values.batch_size,
             train_questions=given.questions("train"),
@@ -260,7 +265,14 @@ def evaluate(values) -> None:
         )
         out = values.out
         if not out and given.workdir:
-            out = given.workdir / "evaluation" / f"{values.split}-{given.step}"
+            name = results.directory_name(
+                values.split,
+                given.corpus.fingerprint,
+                len(questions),
+                values.max_answer,
+                given.step,
+            )
+            out = given.workdir / "evaluation" / name
         if out:
             results.write(out, result)
             print(f"wrote {out}")

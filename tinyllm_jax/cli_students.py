@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -116,7 +117,15 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     name, directory = _named(named)
     at, student = _restored(directory, step)
     run = workdir.read_run(directory)
-    trained_on = workdir.read_json(directory / workdir.RUN)["corpus_directory"]
+    fixed = workdir.read_json(directory / workdir.RUN)
+    opened = Corpus(corpus or fixed["corpus_directory"], task=run.task)
+    if not corpus and opened.fingerprint != fixed["corpus"]:
+        print(
+            f"{opened.directory} is no longer the corpus that {directory} was trained on (its "
+            f"fingerprint was {fixed['corpus'][:8]}, is {opened.fingerprint[:8]}): its questions "
+            "as they are now are asked",
+            file=sys.stderr,
+        )
 
     kind = "multi-teacher student" if student.teachers else "answers-only student"
     about = (
@@ -126,7 +135,7 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     return Given(
         name=name or (kind if alone else directory.name),
         student=student,
-        corpus=Corpus(corpus or trained_on, task=run.task),
+        corpus=opened,
         step=at,
         workdir=directory,
         metrics=tuple(metrics.read(directory / "metrics.jsonl")),

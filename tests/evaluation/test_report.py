@@ -42,11 +42,14 @@ def result(
         predictions.append(
             results.Prediction(
                 question.id,
+                question.key,
                 question.gold,
                 (-1.0, -2.0, -3.0, -4.0),
                 (2, 2, 2, 3),
                 choice,
                 choice,
+                float(choice == question.gold),
+                float(choice == question.gold),
                 written,
                 i in matched,
                 i in matched,
@@ -128,6 +131,54 @@ def test_headline_level_and_unpaired():
     other = dataclasses.replace(students[1], result=result({1}, n=20))
     assert "cannot be compared" in report.verdict([students[0], other])[0]
     assert report.comparisons([students[0], other]) == []
+
+
+def test_results_are_paired_by_what_was_asked():
+    first, second = pair({0, 1}, {2})
+    order = second.result.predictions[::-1]
+    other = dataclasses.replace(second.result, predictions=order)
+    test = first.result.against(other, "likelihood")
+    assert (test.first_only, test.second_only) == (2, 1) and test.points == 2.5
+
+    # The same ids, and other questions.
+    strange = tuple(dataclasses.replace(p, key=f"other {p.key}") for p in order)
+    assert (
+        first.result.against(dataclasses.replace(other, predictions=strange), "likelihood") is None
+    )
+
+    # A question that is asked twice is paired twice, and never with one that is asked once.
+    twice = dataclasses.replace(first.result, predictions=(*first.result.predictions, order[-1]))
+    assert twice.against(twice, "likelihood").n == 41
+    assert twice.against(first.result, "likelihood") is None
+
+
+def test_ties_are_told_and_count_in_part():
+    made = result({0, 1})
+    tied = dataclasses.replace(made.predictions[5], likelihood_credit=0.25)
+    made = dataclasses.replace(
+        made, predictions=(*made.predictions[:5], tied, *made.predictions[6:]), counts={"ties": 1}
+    )
+    assert made.accuracy("likelihood").correct == 2.25
+    first, second = report.StudentReport("A", made), report.StudentReport("B", result({0, 1}))
+    said = report.verdict([first, second])
+    assert "A is ahead of B by 0.6 points" in said[0] and "p = 1.00" in said[0]
+    assert "A finds several choices equally likely in 1 of 40 questions" in said[-1]
+    assert "equally likely" not in " ".join(report.verdict([second]))
+    assert said[-1] in report.table([first, second])
+    assert "ties 1" in report.table([first, second])
+
+
+def test_a_baseline_is_shown_once_unless_the_questions_differ():
+    students = pair({0}, {1})
+    lines = report.table(students).splitlines()
+    assert sum(line.startswith("chance") for line in lines) == 1
+    assert sum(line.startswith("always w") for line in lines) == 1
+    other = dataclasses.replace(students[1], result=result({1}, n=20))
+    text = report.table([students[0], other])
+    assert re.findall(r"(?m)^(?:chance|always w) +\d+", text) == [
+        *("chance                 40", "always w               40"),
+        *("chance                 20", "always w               20"),
+    ]
 
 
 def test_dissenting_metric_is_told():
@@ -338,6 +389,26 @@ def test_files_round_trip(tmp_path):
         "predictions.jsonl",
         "results.json",
     ]
+
+
+def test_every_input_of_an_evaluation_is_in_its_name():
+    inputs = ("validation", "0123456789", 20, 64, 100)
+    name = results.directory_name(*inputs)
+    assert name == "validation-01234567-20questions-64tokens-100"
+    for place, other in enumerate(("test", "1123456789", 3, 8, 50)):
+        changed = (*inputs[:place], other, *inputs[place + 1 :])
+        assert results.directory_name(*changed) != name
+
+
+def test_results_of_older_versions_are_read(tmp_path):
+    results.write(tmp_path, result({1, 2}))
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["key"], row["likelihood_credit"], row["likelihood_per_token_credit"]
+    (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = results.read(tmp_path)
+    assert found.accuracy("likelihood") == stats.Accuracy(2, 40)
+    assert found.against(found, "likelihood").n == 40
 
 
 def test_damaged_files_are_one_line(tmp_path):

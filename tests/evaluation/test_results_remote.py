@@ -9,7 +9,8 @@ from tinyllm_jax.evaluation.results import Prediction, Result
 
 def test_results_and_predictions_round_trip(bucket):
     prediction = Prediction(
-        "q\u2028", 0, (-1.5, -2.0), (3, 4), 0, 1, "a é", True, True, False, False
+        *("q\u2028", "key", 0, (-1.5, -2.0), (3, 4), 0, 1, 0.5, 0.0, "a é"),
+        *(True, True, False, False),
     )
     result = Result("things", "test", (prediction,), 0.5, None, {"cut": 0}, 2.0, 7)
     results.write("gs://bucket/run/evaluation/test-7", result)

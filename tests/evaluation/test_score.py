@@ -29,6 +29,11 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
+def t5_tokenizer(t5_tokenizer_dir):
+    return inputs.load_tokenizer(t5_tokenizer_dir)
+
+
+@pytest.fixture(scope="module")
 def params():
     """Random, with the end of sequence (token 1) so weighted that some answers end."""
     params = model.init_params(CONFIG, jax.random.key(24))
@@ -245,9 +250,63 @@ def test_is_letter(text, expected):
     assert score.is_letter(text) == expected
 
 
-def test_unwritable_answers_are_counted(t5_tokenizer_dir):
-    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
-    assert score.unwritable(tokenizer, ["an apple", "the set {1, 2}", "two  spaces", "3.5 %"]) == 1
+@pytest.mark.parametrize(
+    "choices, spelled",
+    [
+        (("an apple", "a pear"), "an apple"),
+        (("two  spaces", "one"), "two spaces"),
+        (("a jar .", "a jar ?"), "a jar ."),
+        (("he did n't", "he sang"), "he did n't"),
+        (("a ﬁg … m²", "two"), "a fig ... m2"),  # T5 normalises what it reads
+        (("the set {1, 2}", "no set"), "the set 1, 2"),  # it has no braces
+        (("m²", "m2"), "m²"),  # it cannot tell these two apart, nor the next two
+        (("x ≤ 0", "x ≥ 0"), "x ≤ 0"),
+        (("水", "fire"), "水"),  # nothing would be left
+        (("x", "x ≤ 0", "x ≥ 0"), "x"),
+        (("yes", "no", "yes"), "yes"),
+    ],
+)
+def test_answers_as_the_tokenizer_spells_them(choices, spelled, t5_tokenizer):
+    question = Question("q", "t", "test", "", "?", choices, choices[0])
+    (found,) = score.as_spelled(t5_tokenizer, [question])
+    assert found.answer == spelled
+
+    # What a student writes that has learned the answer is right where it can be told to be.
+    ids, _ = inputs.encode_targets(t5_tokenizer, [choices[0]], 64)
+    (text,) = inputs.decode(t5_tokenizer, ids)
+    told = found is not question or " ".join(text.split()) == choices[0]
+    assert score.exact_match(text, found) == score.normalised_match(text, found) == told
+
+
+def test_unwritable_answers_are_counted(t5_tokenizer):
+    answers = ["an apple", "the set {1, 2}", "two  spaces", "3.5 %"]
+    assert score.unwritable(t5_tokenizer, answers) == 1
+    assert score.unwritable(t5_tokenizer, ["a jar .", "he did n't", "growth ?"]) == 0
+
+
+def test_ties_are_worth_their_share_and_counted(tokenizer, params):
+    # All logits are equal: the shortest choices tie.
+    mute = jax.tree.map(jnp.zeros_like, params)
+    asked = ask(11)
+    found = score.evaluate(student(mute, tokenizer), asked, max_answer=MAX_ANSWER, batch_size=4)
+    ties = 0
+    for question, prediction in zip(asked, found.predictions, strict=True):
+        least = min(map(len, question.choices))
+        shortest = [choice for choice in question.choices if len(choice) == least]
+        ties += len(shortest) > 1
+        worth = (question.answer in shortest) / len(shortest)
+        assert prediction.likelihood_credit == prediction.right("likelihood") == worth
+    assert found.counts["ties"] == ties > 0
+
+
+def test_time_is_told_without_compilation(tokenizer, params):
+    decoding.score.clear_cache()
+    first, again = (
+        score.evaluate(student(params, tokenizer), ask(11), max_answer=MAX_ANSWER, batch_size=4)
+        for _ in range(2)
+    )
+    assert first.compilation > again.compilation == 0.0
+    assert first.seconds > 0 and again.seconds > 0
 
 
 def test_compiles_once_per_shape(tokenizer, params):

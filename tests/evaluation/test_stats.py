@@ -39,6 +39,20 @@ def test_chance_is_the_mean_over_questions():
     assert stats.chance([ask(0), ask(0, ("a", "b"))]) == pytest.approx((1 / 4 + 1 / 2) / 2)
 
 
+def test_a_repeated_answer_is_right_each_time():
+    repeated = ask(1, ("w", "x", "y", "x", "x"))
+    assert stats.chance([repeated]) == 3 / 5
+    train = [ask(3), ask(3), ask(0, ("p", "q", "r", "s"))]
+    found = stats.majority(train, [repeated, ask(0), ask(1, ("a", "b"))])
+    assert (found.answer, found.accuracy) == ("(d)", stats.Accuracy(1, 3))
+
+
+def test_ties_count_in_part_but_not_in_the_test():
+    found = stats.paired([1.0, 0.5, 1.0, 0.0], [0.0, 1.0, 0.25, 0.25])
+    assert (found.first_only, found.second_only, found.n) == (2, 1, 4)
+    assert found.points == 25.0 and found.p == stats.mcnemar(2, 1)
+
+
 def test_majority_of_a_closed_set_is_a_text():
     closed = ("yes", "no", "maybe")
     train = [

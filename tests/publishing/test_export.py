@@ -9,11 +9,11 @@ from typing import ClassVar
 import jax
 import numpy as np
 import pytest
-import runs
+import small_runs
 import yaml
 from flax import traverse_util
-from runs import QUESTIONS, SHAPES, STEP, TEACHERS
 from safetensors.numpy import load_file
+from small_runs import QUESTIONS, SHAPES, STEP, TEACHERS
 
 from tinyllm_jax import cli
 from tinyllm_jax.errors import UserError
@@ -21,6 +21,7 @@ from tinyllm_jax.evaluation import results
 from tinyllm_jax.publishing.card import EXAMPLE
 from tinyllm_jax.publishing.export import export
 from tinyllm_jax.student import decoding, hf, inputs, lora, model
+from tinyllm_jax.student.export import write_tokenizer
 from tinyllm_jax.student.student import ANSWER
 from tinyllm_jax.student.writing import write
 from tinyllm_jax.training import restore
@@ -96,9 +97,9 @@ def check_equal(student, tokenizer, torch_model):
 def test_transformers_computes_and_writes_the_same(version, tokenizer, prefix, tmp_path):
     made, shape = "byte", SHAPES[version]
     if tokenizer == "words":
-        made = runs.word_tokenizer()
+        made = small_runs.word_tokenizer()
         shape = dataclasses.replace(shape, vocab_size=len(made))
-    run = runs.make(tmp_path / "run", shape, made, prefix=prefix)
+    run = small_runs.make(tmp_path / "run", shape, made, prefix=prefix)
     assert export(run, str(tmp_path / "out")) == STEP
     check_equal(restore.restore(run, STEP), *theirs(tmp_path / "out"))
     generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
@@ -115,7 +116,7 @@ def with_lora(version: str):
     shape = dataclasses.replace(
         SHAPES[version], lora_rank=3, lora_alpha=12.0, lora_targets=LORA_TARGETS[version]
     )
-    return shape, runs.random_params(shape)
+    return shape, small_runs.random_params(shape)
 
 
 def base_of(directory, shape, params):
@@ -129,7 +130,7 @@ def base_of(directory, shape, params):
 
 def test_lora_is_merged(tmp_path):
     shape, params = with_lora("1.1")
-    run = runs.make(tmp_path / "run", shape, params=params)
+    run = small_runs.make(tmp_path / "run", shape, params=params)
     export(run, str(tmp_path / "out"))
     tokenizer, torch_model = theirs(tmp_path / "out")
     unmerged = restore.restore(run, STEP, merged=False)
@@ -144,7 +145,7 @@ def test_peft_puts_an_adapter_on_its_base(version, tmp_path):
 
     shape, params = with_lora(version)
     base = base_of(tmp_path / "base", shape, params)
-    run = runs.make(tmp_path / "run", shape, params=params, weights=base)
+    run = small_runs.make(tmp_path / "run", shape, params=params, weights=base)
     export(run, str(tmp_path / "out"), adapter=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     bare = transformers.AutoModelForSeq2SeqLM.from_pretrained(base)
@@ -155,7 +156,7 @@ def test_peft_puts_an_adapter_on_its_base(version, tmp_path):
 def test_an_adapter_has_pefts_names_and_shapes(tmp_path):
     """What PEFT is promised, where it is not installed."""
     shape, params = with_lora("1.1")
-    run = runs.make(tmp_path / "run", shape, params=params, weights="org/base")
+    run = small_runs.make(tmp_path / "run", shape, params=params, weights="org/base")
     export(run, str(tmp_path / "out"), adapter=True)
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "org/base"
@@ -176,7 +177,8 @@ def result(correct: int, split: str) -> results.Result:
     """An evaluation of ten questions, of which `correct` were answered right."""
     predictions = [
         results.Prediction(
-            str(i), 0, (-1.0, -2.0), (2, 2), int(i >= correct), 0, "x", False, i < 2, False, False
+            *(str(i), str(i), 0, (-1.0, -2.0), (2, 2), int(i >= correct), 0, i < correct, True),
+            *("x", False, i < 2, False, False),
         )
         for i in range(10)
     ]
@@ -191,7 +193,7 @@ def code_of(card: str) -> list[str]:
 @pytest.mark.parametrize("prefix", ["encoder", "decoder"])
 def test_the_card_says_how_to_ask_and_how_right_it_is(prefix, tmp_path, capsys):
     pytest.importorskip("torch")
-    run = runs.make(tmp_path / "run", SHAPES["1.1"], prefix=prefix, weights=str(tmp_path))
+    run = small_runs.make(tmp_path / "run", SHAPES["1.1"], prefix=prefix, weights=str(tmp_path))
     results.write(run / "evaluation" / f"test-{STEP}", result(7, "test"))
     results.write(run / "evaluation" / f"validation-1{STEP}", result(1, "validation"))
     export(run, str(tmp_path / "out"))
@@ -224,8 +226,16 @@ def test_the_card_says_how_to_ask_and_how_right_it_is(prefix, tmp_path, capsys):
             assert f"explain {teacher}: What floats on water?\nAnswer Choices:\n(a) a" in card
 
 
+def test_the_tokenizer_writes_as_the_student_does(t5_tokenizer_dir, tmp_path):
+    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
+    write_tokenizer(tmp_path, tokenizer)
+    again = inputs.load_tokenizer(tmp_path)
+    for text in ("a jar .", "he did n't"):
+        assert again.decode(again(text)["input_ids"], skip_special_tokens=True) == text
+
+
 def test_what_was_not_evaluated_says_so(tmp_path):
-    run = runs.make(tmp_path / "run", SHAPES["1.1"])
+    run = small_runs.make(tmp_path / "run", SHAPES["1.1"])
     export(run, str(tmp_path / "out"))
     assert "This checkpoint was not evaluated" in (tmp_path / "out" / "README.md").read_text()
 
@@ -240,8 +250,8 @@ def fails(capsys, *argv) -> str:
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
-    run = runs.make(tmp_path / "run", SHAPES["1.1"])
-    tuned = runs.make(tmp_path / "tuned", with_lora("1.1")[0])
+    run = small_runs.make(tmp_path / "run", SHAPES["1.1"])
+    tuned = small_runs.make(tmp_path / "tuned", with_lora("1.1")[0])
     out = tmp_path / "out"
     ask = ["--out", out, "--workdir"]
     assert "is not the workdir of a run" in fails(capsys, *ask, tmp_path)
@@ -257,7 +267,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch)
 
 
 def test_a_failure_leaves_no_directory(tmp_path, monkeypatch):
-    run = runs.make(tmp_path / "run", SHAPES["1.1"])
+    run = small_runs.make(tmp_path / "run", SHAPES["1.1"])
 
     def fail(*_):
         raise OSError("no room")
@@ -290,7 +300,7 @@ class BrokenHub(FakeHub):
 def test_push(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_secret")
     monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
-    run, out = runs.make(tmp_path / "run", SHAPES["1.1"]), tmp_path / "out"
+    run, out = small_runs.make(tmp_path / "run", SHAPES["1.1"]), tmp_path / "out"
     cli.main(["export", "--workdir", str(run), "--out", str(out), "--push", "user/name"])
     assert "uploaded to https://huggingface.co/user/name" in capsys.readouterr().out
     (created, name, _), (uploaded, more, files) = FakeHub.calls
@@ -312,7 +322,7 @@ def flan(flan_t5_small, tmp_path_factory):
     root = tmp_path_factory.mktemp("flan")
     shape, params = hf.load_hf(flan_t5_small)
     tokenizer = inputs.load_tokenizer(flan_t5_small)
-    run = runs.make(root / "run", shape, tokenizer, jax.device_put(params))
+    run = small_runs.make(root / "run", shape, tokenizer, jax.device_put(params))
     export(run, str(root / "out"))
     student = restore.restore(run, STEP)
     return student, root / "out", write(student, QUESTIONS, ANSWER, TOKENS, 4)

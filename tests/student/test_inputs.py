@@ -1,13 +1,18 @@
 """Text to ids: the paper's prompt, truncation of the context alone, and tokenizers on disk."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+import tokenizers
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import inputs
+from tinyllm_jax.student import inputs, words
+from tinyllm_jax.student.config import EOS_ID, PRESETS
+from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
 
 QUESTION = Question(
@@ -116,6 +121,92 @@ def test_fingerprints_tell_tokenizers_apart(t5_tokenizer_dir, tmp_path):
     changed = inputs.load_tokenizer(t5_tokenizer_dir)
     changed.add_tokens(["photosynthesis"])
     assert len({inputs.fingerprint(t) for t in (real, changed, inputs.load_tokenizer("byte"))}) == 3
+
+
+def test_fingerprints_tell_how_tokenizers_write():
+    real, other, tidy = (words.make_tokenizer([WHOLE]) for _ in range(3))
+    other.backend_tokenizer.decoder = tokenizers.decoders.Fuse()
+    assert inputs.fingerprint(other) != inputs.fingerprint(real)
+    tidy.clean_up_tokenization_spaces = True  # which is not asked
+    assert inputs.fingerprint(tidy) == inputs.fingerprint(real)
+
+
+# Spellings of special tokens, the last with characters that normalisation turns into them.
+SPELLED = ("</s>", "<pad>", "<unk>", "a </s>", "x <extra_id_0> y", "<extra_id_99>", "＜/s＞＜pad＞")
+
+
+@pytest.fixture(params=["byte", "t5", "spiece", "words"])
+def any_tokenizer(request, tmp_path):
+    """Every kind of tokenizer; "spiece" is T5's from the one file that old models have."""
+    if request.param == "byte":
+        return inputs.load_tokenizer("byte")
+    if request.param == "words":
+        return words.make_tokenizer([WHOLE, *SPELLED])
+    t5 = request.getfixturevalue("t5_tokenizer_dir")
+    if request.param == "t5":
+        return inputs.load_tokenizer(t5)
+    shutil.copy(t5 / "spiece.model", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    return inputs.load_tokenizer(tmp_path)
+
+
+def test_text_is_text_whatever_it_spells(any_tokenizer):
+    control = set(any_tokenizer.all_special_ids) - {any_tokenizer.unk_token_id}
+    rows, _ = inputs.encode_targets(any_tokenizer, SPELLED, 500)
+    asked = [
+        dataclasses.replace(QUESTION, context=text, question=text, choices=(text, "b"), answer="b")
+        for text in SPELLED
+    ]
+    questions, _ = inputs.encode_questions(any_tokenizer, asked, "predict", 500)
+    alone = [inputs.encode_targets(any_tokenizer, [text], 500)[0][0] for text in SPELLED]
+    for ids in [*rows, *questions, *alone]:
+        assert ids[-1] == EOS_ID and len(ids) > 2
+        assert not control & set(ids[:-1]), ids
+    assert rows == alone
+    # Its own spelling is not the piece for unknown text, though it may hold unknown characters.
+    assert rows[2] != [any_tokenizer.unk_token_id, EOS_ID]
+
+
+def test_byte_and_word_students_write_what_special_tokens_spell():
+    for tokenizer in (inputs.load_tokenizer("byte"), words.make_tokenizer(SPELLED)):
+        rows, _ = inputs.encode_targets(tokenizer, SPELLED, 500)
+        assert inputs.decode(tokenizer, rows) == list(SPELLED)
+
+
+def test_words_added_to_a_tokenizer_stay_whole(t5_tokenizer_dir):
+    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<q>"]})
+    tokenizer.add_tokens(["anvil"])
+    (ids,), _ = inputs.encode_targets(tokenizer, ["an anvil <q>"], 500)
+    own = tokenizer.convert_tokens_to_ids(["anvil", "<q>"])
+    assert own[0] in ids and own[1] not in ids
+
+
+def test_what_is_written_is_what_was_read(tokenizer):
+    texts = ["a jar .", "he did n't , did he ?", "it 's well-known !"]
+    rows, _ = inputs.encode_targets(tokenizer, texts, 500)
+    assert inputs.decode(tokenizer, rows) == texts
+
+
+def test_a_directory_without_a_tokenizer_has_none(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(UserError, match="the directory has no tokenizer"):
+        inputs.load_tokenizer(tmp_path)
+
+    # For this one transformers makes a tokenizer of the special tokens alone.
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    empty = inputs.load_tokenizer(tmp_path)
+    with pytest.raises(UserError, match="cannot spell 'Answer Choices"):
+        Student(PRESETS["flan-t5-small"], {}, empty, {"answer": "predict"}, 128)
+
+
+def test_a_student_has_a_row_for_every_token(t5_tokenizer_dir):
+    tokenizer = inputs.load_tokenizer(t5_tokenizer_dir)
+    shape = dataclasses.replace(PRESETS["flan-t5-small"], vocab_size=32100)
+    Student(shape, {}, tokenizer, {"answer": "predict"}, 128)
+    tokenizer.add_tokens(["anvil"])
+    with pytest.raises(UserError, match="has 32,101 tokens, the student's embedding 32,100 rows"):
+        Student(shape, {}, tokenizer, {"answer": "predict"}, 128)
 
 
 def test_bad_tokenizers_and_questions(tmp_path):

@@ -40,8 +40,20 @@ def known(things_corpus):
             scores = tuple(math.log(0.7 if at == chosen else 0.1) for at in range(4))
             predictions.append(
                 Prediction(
-                    *(question.id, gold, scores, (2, 2, 2, 2), chosen, chosen),
-                    *(question.choices[chosen], chosen == gold, chosen == gold, False, False),
+                    question.id,
+                    question.key,
+                    gold,
+                    scores,
+                    tokens=(2, 2, 2, 2),
+                    likelihood=chosen,
+                    likelihood_per_token=chosen,
+                    likelihood_credit=float(chosen == gold),
+                    likelihood_per_token_credit=float(chosen == gold),
+                    generated=question.choices[chosen],
+                    exact_match=chosen == gold,
+                    normalised_match=chosen == gold,
+                    cut=False,
+                    unfinished=False,
                 )
             )
         result = Result("things", "test", tuple(predictions), 0.25, None, {}, 1.0, 2)

@@ -204,6 +204,7 @@ def test_tokenize_counts_missing_and_cut_targets():
         "input_length": 0,
         "contexts_cut": 0,
         "targets_cut": 1,
+        "unknown_in_targets": 0,
     }
     assert found.report["terms"]["answer"]["targets"] == 5
     assert found.targets[1].lengths.tolist() == [8, 256, 0, 0, 0]

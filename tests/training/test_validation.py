@@ -10,7 +10,7 @@ from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.config import StudentConfig, student_config
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.training import initial, sharding
+from tinyllm_jax.training import data, initial, sharding
 from tinyllm_jax.training.recipes import default_config, run_of, set_student
 from tinyllm_jax.training.run import Objective, Run, StudentSpec, ValidationSet
 from tinyllm_jax.training.validation import Validation
@@ -90,6 +90,17 @@ def test_questions_with_unknown_words_are_counted():
     student = asked(student_config("word-tiny"), tokenizer, run)
     found = Validation([known, other], student, run, sharding.make_mesh(run.mesh))
     assert (found.count, found.unknown) == (2, 1)
+
+    # In training too, and what is to be written.
+    learned = [
+        Row(row.question, {"a": Rationale(text, "a")})
+        for row, text in ((known, "what it is"), (other, "a gopi is"))
+    ]
+    run = resolved(("a",))
+    student = asked(student_config("word-tiny"), tokenizer, run)
+    report = data.tokenize(learned, student, ["answer", "a"], 64).report
+    assert report["unknown_in_questions"] == 1
+    assert [report["terms"][term]["unknown_in_targets"] for term in ("answer", "a")] == [0, 1]
 
 
 def test_all_students_of_a_corpus_share_one_vocabulary(things_corpus):

@@ -101,7 +101,8 @@ def test_a_run_and_its_evaluation(bucket, things_corpus, tmp_path, monkeypatch, 
 
     cli.main(["evaluate", "--workdir=gs://bucket/run", "--step=4", "--report=gs://bucket/r.html"])
     assert "TinyLLM on things" in (bucket / "r.html").read_text()
-    found = json.loads((run / "evaluation" / "validation-4" / "results.json").read_text())
+    (folder,) = (run / "evaluation").iterdir()
+    found = json.loads((folder / "results.json").read_text())
     assert found["n"] == 24 and found["step"] == 4
     cli.main(["predict", "--workdir=gs://bucket/run", "--out=gs://bucket/p.jsonl"])
     assert len((bucket / "p.jsonl").read_text().splitlines()) == 24

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import decoding
+from tinyllm_jax.student import decoding, inputs
 from tinyllm_jax.student.scoring import Choices
 from tinyllm_jax.student.student import ANSWER, Student
 from tinyllm_jax.tasks.question import Question
@@ -118,7 +118,7 @@ def _write(student: Student, question: Question, target: str) -> str:
         WRITTEN - len(begin),
         prefix_tokens=begin,
     )
-    return student.tokenizer.decode(tokens[0].tolist(), skip_special_tokens=True).strip()
+    return inputs.decode(student.tokenizer, tokens.tolist())[0]
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def html_page(
         verdict=verdict(students),
         students=students,
         metrics=METRICS,
-        baselines=baselines(result),
+        baselines=_baselines(students),
         comparisons=comparisons(students),
         level=LEVEL,
         figures=[(caption, chart) for caption, chart in _figures(students) if chart],
@@ -56,6 +56,16 @@ def html_page(
         p_value=p_value,
         percent=percent,
     )
+
+
+def _baselines(students: Sequence[StudentReport]) -> dict[str, float]:
+    """All baselines of the students: one that differs by their questions names whose it is."""
+    found: dict[str, float] = {}
+    for student in students:
+        for name, rate in baselines(student.result).items():
+            if found.setdefault(name, rate) != rate:
+                found[f"{name} ({student.name})"] = rate
+    return found
 
 
 def _figures(students: Sequence[StudentReport]) -> Iterator[tuple[str, charts.Chart | None]]:

@@ -78,7 +78,7 @@ def verdict(students: Sequence[StudentReport]) -> list[str]:
     """The report in a few sentences.
 
     They say who is ahead, whether the questions suffice to say so, which other metrics name another
-    student, and how the best student compares with knowing nothing.
+    student, how the best student compares with knowing nothing, and where choices tied.
 
     Raises:
       UserError: the students cannot be compared in one report.
@@ -86,8 +86,9 @@ def verdict(students: Sequence[StudentReport]) -> list[str]:
     check(students)
     best, *rest = ranked(students)
     if not rest:
-        return [_alone(best), _against_baselines(best)]
-    return [_lead(best, rest[0]), *_dissent(best, students), _against_baselines(best)]
+        return [_alone(best), _against_baselines(best), *_ties(students)]
+    about_best = [_lead(best, rest[0]), *_dissent(best, students), _against_baselines(best)]
+    return [*about_best, *_ties(students)]
 
 
 def _alone(student: StudentReport) -> str:
@@ -109,13 +110,13 @@ def _lead(best: StudentReport, second: StudentReport) -> str:
     high = percent(best.result.accuracy(HEADLINE).rate)
     low = percent(second.result.accuracy(HEADLINE).rate)
     rates = f"{high} against {low} of {best.result.n:,} {best.result.split} questions"
-    if test.first_only == test.second_only:
+    if test.points == 0:
         return f"{both} are level ({rates})."
     ahead = (
         f"{_the(best.name)} is ahead of {_the(second.name, 'the')} "
         f"by {test.points:.1f} points ({rates})"
     )
-    if test.p < LEVEL:
+    if test.p < LEVEL and test.first_only > test.second_only:
         return f"{ahead}, more than chance explains: {p_value(test.p)}."
     return f"{ahead}, but the two are not distinguishable on these questions: {p_value(test.p)}."
 
@@ -146,6 +147,17 @@ def _against_baselines(student: StudentReport) -> str:
     else:
         better = "not clearly better"
     return f"{_the(student.name)} is {better} than knowing nothing ({known})."
+
+
+def _ties(students: Sequence[StudentReport]) -> list[str]:
+    """A sentence for each student that finds several choices equally likely."""
+    return [
+        f"{_the(student.name)} finds several choices equally likely in {ties:,} of "
+        f"{student.result.n:,} questions: such a question counts with the right answer's share of "
+        "them, and in a test as not answered right."
+        for student in students
+        if (ties := student.result.counts.get("ties", 0))
+    ]
 
 
 def baselines(result: Result) -> dict[str, float]:
@@ -180,16 +192,12 @@ def table(students: Sequence[StudentReport]) -> str:
     """
     check(students)
     result = students[0].result
-    rows = [["", "n", *METRICS.values()]]
+    rows = [("", "n", *METRICS.values())]
     for student in students:
         accuracies = [student.result.accuracy(metric) for metric in METRICS]
-        rows.append([student.name, f"{student.result.n:,}", *map(interval, accuracies)])
-    # A baseline is the same by every metric.
-    rows.append(["chance", f"{result.n:,}"] + [f"{100 * result.chance:.1f}"] * len(METRICS))
-    if result.majority:
-        found = result.majority.accuracy
-        name = f"always {result.majority.answer}"
-        rows.append([name, f"{found.n:,}"] + [interval(found)] * len(METRICS))
+        rows.append((student.name, f"{student.result.n:,}", *map(interval, accuracies)))
+    # A baseline is the same by every metric, and mostly the same for every student.
+    rows += dict.fromkeys(row for student in students for row in _baseline_rows(student.result))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -199,6 +207,16 @@ def table(students: Sequence[StudentReport]) -> str:
     counts = [f"{s.name}: {counts_line(s.result)}" for s in students]
     pairs = ["", *_pair_lines(students), ""] if len(students) > 2 else []
     return "\n".join([title, "", *lines, "", *verdict(students), *pairs, *counts])
+
+
+def _baseline_rows(result: Result) -> list[tuple[str, ...]]:
+    """The rows of the table for students that know nothing."""
+    rows = [("chance", f"{result.n:,}") + (f"{100 * result.chance:.1f}",) * len(METRICS)]
+    if result.majority:
+        found = result.majority.accuracy
+        name = f"always {result.majority.answer}"
+        rows.append((name, f"{found.n:,}") + (interval(found),) * len(METRICS))
+    return rows
 
 
 def _pair_lines(students: Sequence[StudentReport]) -> list[str]:
@@ -213,11 +231,12 @@ def _pair_lines(students: Sequence[StudentReport]) -> list[str]:
 
 
 def counts_line(result: Result) -> str:
-    """What was cut, unfinished or not writable, and the speed, in one line; zeros are shown too."""
+    """What was cut, tied, unfinished or not writable, and the speed, in one line, with zeros."""
     counts = ", ".join(
         f"{name.replace('_', ' ')} {count:,}" for name, count in result.counts.items()
     )
-    return f"{counts}; {result.n / result.seconds:,.1f} questions/s, {result.seconds:,.1f} s"
+    speed = f"{result.n / result.seconds:,.1f} questions/s, {result.seconds:,.1f} s"
+    return f"{counts}; {speed} and {result.compilation:,.1f} s of compilation"
 
 
 def interval(accuracy: Accuracy) -> str:

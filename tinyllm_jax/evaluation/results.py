@@ -3,8 +3,10 @@
 `results.json` holds the numbers, `predictions.jsonl` one line a question.
 """
 
+import collections
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -19,6 +21,11 @@ METRICS = {
     "exact_match": "exact match",
     "normalised_match": "normalised match",
 }
+# The metrics by which choices can tie, with the field of `Prediction` that says what one is worth.
+CREDITS = {
+    "likelihood": "likelihood_credit",
+    "likelihood_per_token": "likelihood_per_token_credit",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +34,14 @@ class Prediction:
 
     Attributes:
       id: the question's id.
+      key: its content hash (`Question.key`), by which students' answers are paired.
       gold: the index of the gold answer.
       scores: the log-likelihood of each choice given the question, in nats.
       tokens: each choice's target tokens, end of sequence included.
-      likelihood: the index of the choice with the highest score.
+      likelihood: the index of the choice with the highest score, the first where several have it.
       likelihood_per_token: the index of the choice with the highest score per token.
+      likelihood_credit, likelihood_per_token_credit: what that is worth: 1 or 0, or the gold
+        answer's share of a tie (see `scoring.credit`).
       generated: what the student wrote (greedy decoding).
       exact_match, normalised_match: whether that is the gold answer (see `score.exact_match` and
         `normalised_match`).
@@ -40,21 +50,23 @@ class Prediction:
     """
 
     id: str
+    key: str
     gold: int
     scores: tuple[float, ...]
     tokens: tuple[int, ...]
     likelihood: int
     likelihood_per_token: int
+    likelihood_credit: float
+    likelihood_per_token_credit: float
     generated: str
     exact_match: bool
     normalised_match: bool
     cut: bool
     unfinished: bool
 
-    def right(self, metric: str) -> bool:
-        """Whether the question counts as answered right under `metric`, a key of `METRICS`."""
-        value = getattr(self, metric)
-        return value == self.gold if metric.startswith("likelihood") else value
+    def right(self, metric: str) -> float:
+        """How right the answer is under `metric`, a key of `METRICS`: 1, 0, or in part at a tie."""
+        return float(getattr(self, CREDITS.get(metric, metric)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +79,11 @@ class Result:
       chance: the accuracy of picking at random, a fraction.
       majority: the training split's commonest answer as a baseline; None when no training questions
         were given.
-      counts: everything that was cut, unfinished or could not be written, by name; zeros included.
-      seconds: wall time of scoring and generating together, compilation included.
+      counts: everything that was cut, tied, unfinished or could not be written, by name; zeros
+        included.
+      seconds: wall time of scoring and generating together, without compilation.
       step: the checkpoint's step; None for a student that was not trained here.
+      compilation: seconds of compilation, which came on top.
     """
 
     task: str
@@ -80,25 +94,41 @@ class Result:
     counts: dict[str, int]
     seconds: float
     step: int | None = None
+    compilation: float = 0.0
 
     @property
     def n(self) -> int:
         """The number of questions."""
         return len(self.predictions)
 
-    def right(self, metric: str) -> list[bool]:
-        """Per question, whether it was answered right under `metric`."""
+    def right(self, metric: str) -> list[float]:
+        """Per question, how right it was answered under `metric`."""
         return [prediction.right(metric) for prediction in self.predictions]
 
     def accuracy(self, metric: str) -> Accuracy:
         """The accuracy under `metric`, a key of `METRICS`."""
-        return Accuracy(sum(self.right(metric)), self.n)
+        return Accuracy(math.fsum(self.right(metric)), self.n)
+
+    def by_question(self, metric: str) -> dict[str, float]:
+        """How right each question was answered, by its content.
+
+        Where a question occurs again, its second answer is under "KEY 2", and so on.
+        """
+        asked: collections.Counter[str] = collections.Counter()
+        found = {}
+        for prediction in self.predictions:
+            asked[prediction.key] += 1
+            again = asked[prediction.key]
+            name = prediction.key if again == 1 else f"{prediction.key} {again}"
+            found[name] = prediction.right(metric)
+        return found
 
     def against(self, other: "Result", metric: str) -> Paired | None:
         """This student against another on the same questions; None when their questions differ."""
-        if [p.id for p in self.predictions] != [p.id for p in other.predictions]:
+        own, others = self.by_question(metric), other.by_question(metric)
+        if own.keys() != others.keys():
             return None
-        return paired(self.right(metric), other.right(metric))
+        return paired(list(own.values()), [others[question] for question in own])
 
     def to_json(self) -> dict:
         """The content of results.json: everything but the predictions."""
@@ -117,6 +147,7 @@ class Result:
             },
             "counts": self.counts,
             "seconds": self.seconds,
+            "seconds_of_compilation": self.compilation,
             "questions_per_second": self.n / self.seconds,
         }
 
@@ -129,6 +160,21 @@ def _accuracy_json(accuracy: Accuracy) -> dict:
         "correct": accuracy.correct,
         "n": accuracy.n,
     }
+
+
+def directory_name(
+    split: str, corpus: str, questions: int, max_answer: int, step: int | None
+) -> str:
+    """The name of an evaluation's directory: equal for equal inputs, and for no others.
+
+    Args:
+      split: the split.
+      corpus: the corpus's fingerprint.
+      questions: the number of the split's first questions that are asked.
+      max_answer: tokens of a generated answer.
+      step: the checkpoint's.
+    """
+    return f"{split}-{corpus[:8]}-{questions}questions-{max_answer}tokens-{step}"
 
 
 def write(directory: str | os.PathLike, result: Result) -> None:
@@ -203,6 +249,7 @@ def read(directory: str | os.PathLike) -> Result:
             found["counts"],
             found["seconds"],
             found["step"],
+            found.get("seconds_of_compilation", 0.0),
         )
     except OSError as error:
         raise UserError(
@@ -216,6 +263,11 @@ def read(directory: str | os.PathLike) -> Result:
 
 
 def _prediction(found: dict) -> Prediction:
+    """A line of predictions.jsonl; older ones know questions by id alone, and no ties."""
+    found = dict(found)
+    for metric, credit in CREDITS.items():
+        found.setdefault(credit, float(found[metric] == found["gold"]))
+    found.setdefault("key", found["id"])
     return Prediction(
         **(found | {"scores": tuple(found["scores"]), "tokens": tuple(found["tokens"])})
     )

@@ -1,11 +1,19 @@
-"""A student's accuracy, by the likelihood of each choice and by the answer that it writes."""
+"""A student's accuracy, by the likelihood of each choice and by the answer that it writes.
 
+What a student writes is compared with the gold answer as its tokenizer spells it, which is what the
+student was taught to write: T5's spells "m²" as "m2".
+"""
+
+import contextlib
+import dataclasses
 import functools
+import itertools
 import re
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from tinyllm_jax.errors import UserError
@@ -43,26 +51,58 @@ def evaluate(
       UserError: no questions, several tasks or splits, or likelihoods that are not finite.
     """
     task, split = _one_split(questions)
-    began = time.monotonic()
-    encoded = student.encode(questions)
-    scored = likelihoods(student, questions, encoded.rows, batch_size)
-    written = generate(student, encoded.rows, max_answer, batch_size)
+    jax.block_until_ready(student.params)  # they may still be on their way to the device
+    with _compilations() as compilations:
+        began = time.monotonic()
+        encoded = student.encode(questions)
+        choices = scoring.Choices(student.tokenizer, questions, encoded.rows, batch_size)
+        scored = _likelihoods(student, questions, choices)
+        written = generate(student, encoded.rows, max_answer, batch_size)
+        seconds = time.monotonic() - began
+
+    # What was found of each question, and how often it says less than it seems to.
+    spelled = as_spelled(student.tokenizer, questions)
     predictions = tuple(
-        _prediction(*each) for each in zip(questions, scored, written, encoded.cut, strict=True)
+        _prediction(*each)
+        for each in zip(questions, spelled, choices.gold, scored, written, encoded.cut, strict=True)
     )
-    answers = [question.answer for question in questions]
     counts = {
         "inputs_cut": sum(prediction.cut for prediction in predictions),
         "inputs_with_unknown_words": inputs.unknown_tokens(student.tokenizer, encoded.rows),
+        "choices_spelled_alike": choices.alike,
+        "ties": sum(_ties(sums) for sums, _ in scored),
+        "ties_per_token": sum(_ties(sums / tokens) for sums, tokens in scored),
         "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
         "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
-        "answers_unwritable": unwritable(student.tokenizer, answers),
+        "answers_unwritable": unwritable(student.tokenizer, [q.answer for q in questions]),
     }
-    seconds = time.monotonic() - began
-    majority = stats.majority(train_questions, questions)
     return Result(
-        task, split, predictions, stats.chance(questions), majority, counts, seconds, step
+        task,
+        split,
+        predictions,
+        stats.chance(questions),
+        stats.majority(train_questions, questions),
+        counts,
+        seconds - sum(compilations),
+        step,
+        sum(compilations),
     )
+
+
+@contextlib.contextmanager
+def _compilations() -> Iterator[list[float]]:
+    """Yields a list to which the seconds of each compilation in a `with` block are added."""
+    seconds: list[float] = []
+
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def likelihoods(
@@ -86,6 +126,13 @@ def likelihoods(
       UserError: a likelihood is not finite.
     """
     choices = scoring.Choices(student.tokenizer, questions, encoded, batch_size)
+    return _likelihoods(student, questions, choices)
+
+
+def _likelihoods(
+    student: Student, questions: Sequence[Question], choices: scoring.Choices
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`likelihoods`, from the choices of the questions."""
     progress = Progress("score", len(questions), "questions")
     score = functools.partial(decoding.score, student.config, student.params)
     found = choices.scores(score, progress)
@@ -97,6 +144,11 @@ def likelihoods(
                 "its weights are damaged or its training diverged; evaluate another checkpoint"
             )
     return list(zip(found, choices.tokens, strict=True))
+
+
+def _ties(scores: np.ndarray) -> bool:
+    """Whether several choices have exactly the highest score, (choices,)."""
+    return bool(np.count_nonzero(scores == scores.max()) > 1)
 
 
 def exact_match(text: str, question: Question) -> bool:
@@ -134,16 +186,45 @@ def is_letter(text: str) -> bool:
     return re.fullmatch(r"\([a-z]\)|[a-z]", text.strip()) is not None
 
 
+def as_spelled(tokenizer, questions: Sequence[Question]) -> list[Question]:
+    """Each question with its choices as the student's tokenizer spells them.
+
+    A piece that the tokenizer does not know is left out, as it is from what a student writes. Where
+    that leaves nothing of the gold answer, or makes it equal to another choice, the question stays
+    as it is: the answer has to be written to the letter.
+    """
+    texts = [choice for question in questions for choice in question.choices]
+    spellings = iter(_spelled(tokenizer, texts))
+    found = []
+    for question in questions:
+        choices = tuple(itertools.islice(spellings, len(question.choices)))
+        answer = choices[question.gold]
+        alike = {
+            choice
+            for choice, spelled in zip(question.choices, choices, strict=True)
+            if spelled.split() == answer.split()
+        }
+        if answer and len(alike) == 1:
+            question = dataclasses.replace(question, choices=choices, answer=answer)
+        found.append(question)
+    return found
+
+
 def unwritable(tokenizer, answers: Sequence[str]) -> int:
-    """How many of `answers` the tokenizer cannot spell: no generated text can match them exactly.
+    """How many of `answers` the tokenizer cannot spell to the letter, white space apart.
 
     T5's, for example, has no "{".
     """
-    ids, _ = inputs.encode_targets(tokenizer, answers, scoring.WHOLE)
-    spelled = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    spelled = _spelled(tokenizer, answers)
     return sum(
         text.split() != answer.split() for text, answer in zip(spelled, answers, strict=True)
     )
+
+
+def _spelled(tokenizer, texts: Sequence[str]) -> list[str]:
+    """What a student writes that has learned to write each text."""
+    encoded, _ = inputs.encode_targets(tokenizer, texts, scoring.WHOLE)
+    return inputs.decode(tokenizer, encoded)
 
 
 def _one_split(questions: Sequence[Question]) -> tuple[str, str]:
@@ -157,19 +238,30 @@ def _one_split(questions: Sequence[Question]) -> tuple[str, str]:
     return found[0]
 
 
-def _prediction(question: Question, scored, written: tuple[str, bool], lost: int) -> Prediction:
+def _prediction(
+    question: Question,
+    spelled: Question,
+    gold: np.ndarray,
+    scored: tuple[np.ndarray, np.ndarray],
+    written: tuple[str, bool],
+    lost: int,
+) -> Prediction:
+    """What was found of one question; the arguments are its own of those in `evaluate`."""
     sums, tokens = scored
     text, unfinished = written
     return Prediction(
         id=question.id,
+        key=question.key,
         gold=question.gold,
         scores=tuple(float(x) for x in sums),
         tokens=tuple(int(x) for x in tokens),
         likelihood=int(sums.argmax()),
         likelihood_per_token=int((sums / tokens).argmax()),
+        likelihood_credit=scoring.credit(sums, gold),
+        likelihood_per_token_credit=scoring.credit(sums / tokens, gold),
         generated=text,
-        exact_match=exact_match(text, question),
-        normalised_match=normalised_match(text, question),
+        exact_match=exact_match(text, spelled),
+        normalised_match=normalised_match(text, spelled),
         cut=lost > 0,
         unfinished=unfinished,
     )

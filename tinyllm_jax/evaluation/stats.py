@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -15,10 +16,11 @@ T = TypeVar("T", int, str)
 class Accuracy:
     """How many of `n` questions were answered right: `correct`.
 
-    `rate`, `low` and `high` are fractions in [0, 1].
+    A question whose choices tie counts in part (see `scoring.credit`). `rate`, `low` and `high` are
+    fractions in [0, 1].
     """
 
-    correct: int
+    correct: float
     n: int
 
     @property
@@ -56,27 +58,31 @@ class Majority:
 class Paired:
     """Two students on the same questions, compared by the exact McNemar test.
 
+    The test knows right and wrong alone: a question whose choices tie for a student counts there as
+    one that it did not answer right. In `points` it counts in part, as in the accuracy.
+
     Attributes:
       first_only: questions that only the first student answered right.
       second_only: questions that only the second answered right.
       n: the number of all questions.
       p: the two-sided p-value of `mcnemar`.
+      points: how far the first is ahead of the second, in percentage points (negative: behind).
     """
 
     first_only: int
     second_only: int
     n: int
     p: float
-
-    @property
-    def points(self) -> float:
-        """How far the first is ahead of the second, in percentage points (negative: behind)."""
-        return 100 * (self.first_only - self.second_only) / self.n
+    points: float
 
 
 def chance(questions: Sequence[Question]) -> float:
-    """The expected accuracy of picking a choice at random: the mean of 1 / (number of choices)."""
-    return sum(1 / len(question.choices) for question in questions) / len(questions)
+    """The expected accuracy of picking a choice at random.
+
+    It is the mean of 1 / (number of choices); a choice that is the gold answer again counts too.
+    """
+    shares = [q.choices.count(q.answer) / len(q.choices) for q in questions]
+    return sum(shares) / len(questions)
 
 
 def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majority | None:
@@ -102,7 +108,7 @@ def majority(train: Sequence[Question], questions: Sequence[Question]) -> Majori
             "text", text, Accuracy(sum(q.answer == text for q in questions), len(questions))
         )
     position = _commonest(question.gold for question in train)
-    right = sum(question.gold == position for question in questions)
+    right = sum(q.answer in q.choices[position : position + 1] for q in questions)
     return Majority("position", f"({Question.letter(position)})", Accuracy(right, len(questions)))
 
 
@@ -129,13 +135,14 @@ def mcnemar(first_only: int, second_only: int) -> float:
     return float(binomtest(min(first_only, second_only), tosses, 0.5).pvalue)
 
 
-def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """Compares two students by whether each of them got question i right.
+def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
+    """Compares two students by how right each of them was on question i: 1, 0, or in part.
 
     Args:
       first: the first student's answers, in the order of the questions.
       second: the second student's answers to the same questions.
     """
-    first_only = sum(a and not b for a, b in zip(first, second, strict=True))
-    second_only = sum(b and not a for a, b in zip(first, second, strict=True))
-    return Paired(first_only, second_only, len(first), mcnemar(first_only, second_only))
+    first_only = sum(a == 1 and b != 1 for a, b in zip(first, second, strict=True))
+    second_only = sum(b == 1 and a != 1 for a, b in zip(first, second, strict=True))
+    points = 100 * (math.fsum(first) - math.fsum(second)) / len(first)
+    return Paired(first_only, second_only, len(first), mcnemar(first_only, second_only), points)

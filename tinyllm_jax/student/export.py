@@ -83,16 +83,17 @@ def _adapter_config(config: StudentConfig, base: str) -> dict[str, Any]:
 
 
 def write_tokenizer(directory: pathlib.Path, tokenizer) -> None:
-    """Writes a tokenizer which, called on a text, gives what the student's encoder reads.
+    """Writes a tokenizer that reads and writes as the student does where it is called on a text.
 
     T5's own tokenizers end a text in the end of sequence. One of whole words (`words.py`) does not,
-    and is made to.
+    and is made to. None drops spaces from what is written (see `inputs.decode`).
     """
     import tokenizers
 
+    tokenizer = copy.deepcopy(tokenizer)  # the student's own stays as it is
+    tokenizer.clean_up_tokenization_spaces = False
     if tokenizer("a")["input_ids"][-1:] != [EOS_ID]:
         end = tokenizer.eos_token
-        tokenizer = copy.deepcopy(tokenizer)  # the student's own stays as it is
         tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
             single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, EOS_ID)]
         )

@@ -8,6 +8,8 @@ the paper,
 with the context, where there is one, in front of the question and joined to it by " \n " as in the
 released data. T5's tokenizer splits on white space, so it drops the newlines, and a text's ids are
 its pieces' ids put together.
+
+Text is text: "</s>" in a question or a rationale is four characters and never the end of sequence.
 """
 
 import functools
@@ -24,13 +26,17 @@ from tinyllm_jax.student.config import EOS_ID, PAD_ID
 from tinyllm_jax.tasks.question import SEPARATOR, Question
 
 _BYTE_OFFSET = 3  # ByT5: ids 0, 1, 2 are pad, end and unknown; byte b is b + 3
+# A tokenizer's directory holds at least one of these; ByT5's holds the last alone.
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer_config.json")
+_FRAME = "Answer Choices: (a) (b)"  # stands in every question, so every tokenizer must have it
 
 
 def load_tokenizer(name_or_dir: str | os.PathLike):
     """A tokenizer: "byte" for ByT5's (nothing is downloaded), else a directory or a hub name.
 
     Raises:
-      UserError: there is none, or its pad and end-of-sequence ids are not T5's 0 and 1.
+      UserError: there is none, or it is not a T5 tokenizer: its pad and end-of-sequence ids are not
+        0 and 1.
     """
     import transformers
 
@@ -38,6 +44,10 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
         return transformers.ByT5Tokenizer()
     try:
         with storage.local_copy(name_or_dir) as local:
+            if os.path.isdir(local) and not set(_TOKENIZER_FILES) & set(os.listdir(local)):
+                raise ValueError(
+                    "the directory has no tokenizer; copy that of its base model there"
+                )
             tokenizer = transformers.AutoTokenizer.from_pretrained(local, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:200]
@@ -50,7 +60,44 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
             f"the tokenizer '{name_or_dir}' is not a T5 tokenizer: its pad and end ids are "
             f"{tokenizer.pad_token_id} and {tokenizer.eos_token_id}, not {PAD_ID} and {EOS_ID}"
         )
+    if not (tokenizer.is_fast or isinstance(tokenizer, transformers.ByT5Tokenizer)):
+        raise UserError(
+            f"the tokenizer '{name_or_dir}' is a {type(tokenizer).__name__}, which has no "
+            "tokenizer.json; give T5's or ByT5's"
+        )
     return tokenizer
+
+
+def check(tokenizer, vocab_size: int) -> None:
+    """Checks that a student can read and write with a tokenizer.
+
+    That it was loaded is no proof: without its files transformers makes an empty one, and JAX reads
+    the last row of the embedding for a token that has none.
+
+    Args:
+      tokenizer: from `load_tokenizer` or `words.make_tokenizer`.
+      vocab_size: the rows of the student's embedding.
+
+    Raises:
+      UserError: a token has no row in the embedding, or text is not written as it was read.
+    """
+    where = f" '{tokenizer.name_or_path}'" if tokenizer.name_or_path else ""
+    size = 1 + max(tokenizer.get_vocab().values())
+    if size > vocab_size:
+        raise UserError(
+            f"the tokenizer{where} has {size:,} tokens, the student's embedding {vocab_size:,} "
+            "rows: it belongs to another model, or words were added to it alone; give the model's "
+            "own tokenizer, or resize its embedding (model.resize_token_embeddings)"
+        )
+    ids = _ids(tokenizer, [_FRAME])
+    (written,) = decode(tokenizer, ids)
+    # Some tokenizers leave out spaces, and some have lower case alone.
+    same = "".join(written.split()).casefold() == "".join(_FRAME.split()).casefold()
+    if not same or unknown_tokens(tokenizer, ids):
+        raise UserError(
+            f"the tokenizer{where} cannot spell '{_FRAME}': it reads '{written}'; files of it are "
+            "missing or damaged, so copy those of the model that the student comes from"
+        )
 
 
 def unknown_tokens(tokenizer, rows: Sequence[Sequence[int]]) -> int:
@@ -66,9 +113,11 @@ def save_tokenizer(tokenizer, directory: str | os.PathLike) -> None:
 
 
 def fingerprint(tokenizer) -> str:
-    """sha256 of the vocabulary and of a probe's ids: equal for tokenizers that read text alike."""
-    probe = "Answer Choices:\n(a) naïve  Ünïcode ﬁ½ 漢字 \t 3,141 don't"
-    content = json.dumps([sorted(tokenizer.get_vocab().items()), _ids(tokenizer, [probe])])
+    """sha256 of the vocabulary and of a probe: equal for tokenizers that read and write alike."""
+    probe = "Answer Choices:\n(a) naïve  Ünïcode ﬁ½ 漢字 \t 3,141 don't </s> he did n't ."
+    ids = _ids(tokenizer, [probe])
+    read = [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.all_special_ids), ids]
+    content = json.dumps([*read, decode(tokenizer, ids)])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -195,14 +244,59 @@ def encode_targets(
     return rows, cuts
 
 
+def decode(tokenizer, rows: Sequence[Sequence[int]]) -> list[str]:
+    """The text of each row of token ids, without special tokens and white space around it.
+
+    It is what the tokens spell. Most of T5's tokenizers would drop spaces in front of "." and "n't"
+    besides, as their files say, and no longer write what the student was taught.
+    """
+    texts = tokenizer.batch_decode(
+        [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return [text.strip() for text in texts]
+
+
 def _ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text, without the end-of-sequence id."""
+    """The ids of each text, without the end-of-sequence id; none of them is a special token's."""
     import transformers
 
     if isinstance(tokenizer, transformers.ByT5Tokenizer):  # the same ids, about 100 times faster
         return [[byte + _BYTE_OFFSET for byte in text.encode()] for text in texts]
-    if not texts:
-        return []
-    return tokenizer(
-        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-    )["input_ids"]
+    encodings = _text_reader(tokenizer).encode_batch_fast(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+
+@functools.lru_cache(maxsize=4)
+def _text_reader(tokenizer):
+    """A copy of a tokenizer that takes every text for text, whatever it spells.
+
+    `split_special_tokens` of transformers does not do that: "</s>" is also a piece of T5's
+    vocabulary, and normalisation turns other characters into it. Here each special token is spelled
+    with a NUL, which no text holds, and has its old id. So ordinary text has the ids that it has in
+    `tokenizer`.
+
+    Returns:
+      A `tokenizers.Tokenizer`.
+    """
+    import tokenizers
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    model, added = content["model"], content["added_tokens"]
+    special = {token["content"] for token in added if token["special"]}
+    special |= set(tokenizer.all_special_tokens)
+
+    def renamed(piece: str) -> str:
+        return f"\0{piece}" if piece in special else piece
+
+    # The vocabulary is a list of pieces with their scores (Unigram), or ids by piece.
+    if isinstance(model["vocab"], list):
+        model["vocab"] = [(renamed(piece), score) for piece, score in model["vocab"]]
+    else:
+        model["vocab"] = {renamed(piece): index for piece, index in model["vocab"].items()}
+    if model.get("unk_token"):
+        model["unk_token"] = renamed(model["unk_token"])
+    for token in added:
+        token["content"] = renamed(token["content"])
+    # Nothing is put around a text, and nothing is cut or filled up.
+    content |= {"post_processor": None, "truncation": None, "padding": None}
+    return tokenizers.Tokenizer.from_str(json.dumps(content))

@@ -1,6 +1,11 @@
-"""How likely a student finds each choice of a question: for validation and for evaluation alike."""
+"""How likely a student finds each choice of a question: for validation and for evaluation alike.
+
+A tokenizer may spell two choices alike, as T5's does "x ≤ 0" and "x ≥ 0". Nothing that a student
+does can tell them apart: they have one score, and what it is worth is said by `credit`.
+"""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -28,6 +33,8 @@ class Choices:
 
     Attributes:
       tokens: for each question, the number of tokens of each choice, the end of sequence included.
+      gold: for each question, whether each choice is the gold answer, bool (choices,).
+      alike: the number of questions with different choices that the tokenizer spells alike.
     """
 
     def __init__(
@@ -45,7 +52,13 @@ class Choices:
         ids = iter(inputs.encode_targets(tokenizer, texts, WHOLE)[0])
         choices = [list(itertools.islice(ids, len(question.choices))) for question in questions]
         self.tokens = [np.array([len(ids) for ids in some]) for some in choices]
-        self.gold = np.array([question.gold for question in questions])
+        self.gold = [gold_choices(question) for question in questions]
+        # For each choice, the first one of its question with the same tokens: often itself.
+        self.first = [np.array([some.index(ids) for ids in some]) for some in choices]
+        self.alike = sum(
+            len(set(first.tolist())) < len(set(question.choices))
+            for first, question in zip(self.first, questions, strict=True)
+        )
         batches = pack(encoded, choices, batch_size, row_multiple, length_multiple)
         self.batches = [(batch, put(batch) if put else batch) for batch in batches]
 
@@ -53,6 +66,8 @@ class Choices:
         self, score: Callable[[dict], jax.Array | np.ndarray], progress: Progress | None = None
     ) -> list[np.ndarray]:
         """The log-likelihood of every choice, in nats: for each question an array (choices,).
+
+        Choices with the same tokens have the same score, to the last bit.
 
         Args:
           score: the log-probability of every target token of a batch (see `decoding.score`).
@@ -70,9 +85,30 @@ class Choices:
             done += int(np.count_nonzero(np.unique(batch["input_segments"])))
             if progress:
                 progress.update(done)
-        return np.split(sums, ends[:-1])
+        by_question = np.split(sums, ends[:-1])
+        return [some[first] for some, first in zip(by_question, self.first, strict=True)]
 
     def accuracy(self, score: Callable[[dict], jax.Array]) -> float:
-        """The share of questions whose gold choice is the likeliest, 0 to 1."""
-        likeliest = [found.argmax() for found in self.scores(score)]
-        return float(np.mean(likeliest == self.gold))
+        """The mean `credit` of the questions, 0 to 1."""
+        found = self.scores(score)
+        return math.fsum(map(credit, found, self.gold)) / len(found)
+
+
+def gold_choices(question: Question) -> np.ndarray:
+    """Whether each choice is the gold answer, bool (choices,); a repeated one is it each time."""
+    return np.array([choice == question.answer for choice in question.choices])
+
+
+def credit(scores: np.ndarray, gold: np.ndarray) -> float:
+    """How right it is to pick the choice with the highest score.
+
+    Args:
+      scores: (choices,).
+      gold: whether each choice is the gold answer, bool (choices,).
+
+    Returns:
+      1 or 0; where k choices have exactly the highest score, the share of them that is the gold
+      answer, mostly 1/k. 0 where a score is not a number.
+    """
+    best = gold[scores == scores.max()]
+    return float(best.mean()) if len(best) else 0.0

@@ -38,6 +38,9 @@ class Student:
       prefixes: for each target that it can write, the words by which it is asked for it.
       input_length: tokens of an input; a longer context is cut.
       prefix_side: which side reads a target's prefix, "encoder" or "decoder".
+
+    Raises:
+      UserError: it cannot read and write with the tokenizer (see `inputs.check`).
     """
 
     config: StudentConfig
@@ -46,6 +49,9 @@ class Student:
     prefixes: Mapping[str, str]
     input_length: int
     prefix_side: str = "encoder"
+
+    def __post_init__(self):
+        inputs.check(self.tokenizer, self.config.vocab_size)
 
     @property
     def teachers(self) -> list[str]:

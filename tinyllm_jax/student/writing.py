@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyllm_jax.batching.arrays import pack
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding
+from tinyllm_jax.student import decoding, inputs
 from tinyllm_jax.student.config import EOS_ID, PAD_ID
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks.question import Question
@@ -82,9 +82,9 @@ def generate(
         # Slots without a question have written nothing.
         filled = np.flatnonzero(slots.reshape(-1))
         asked = slots.reshape(-1)[filled] - 1
-        texts = student.tokenizer.batch_decode(tokens[filled].tolist(), skip_special_tokens=True)
+        texts = inputs.decode(student.tokenizer, tokens[filled].tolist())
         for question, ids, text in zip(asked, tokens[filled], texts, strict=True):
-            written[question] = (text.strip(), EOS_ID not in ids)
+            written[question] = (text, EOS_ID not in ids)
         done += len(filled)
         progress.update(done)
     progress.close(f"{sum(unfinished for _, unfinished in written):,} unfinished")

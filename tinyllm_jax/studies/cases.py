@@ -48,11 +48,11 @@ def cases(study: Study, done: Done, table: Table) -> list[Case]:
     if best == study.baseline or not {best, study.baseline} <= set(results):
         return []
 
-    # The questions that one of the two answers right, and the other does not.
+    # The questions that one of the two answers better than the other.
     right = {name: results[name].right(HEADLINE) for name in (best, study.baseline)}
     pairs = list(zip(right[best], right[study.baseline], strict=True))
-    won = [index for index, (first, second) in enumerate(pairs) if first and not second]
-    lost = [index for index, (first, second) in enumerate(pairs) if second and not first]
+    won = [index for index, (first, second) in enumerate(pairs) if first > second]
+    lost = [index for index, (first, second) in enumerate(pairs) if second > first]
 
     corpus = Corpus(study.corpus(cells[best]), task=table.task)
     rows = {split: corpus.rows(split) for split in corpus.splits}

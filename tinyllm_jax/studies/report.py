@@ -161,10 +161,10 @@ def _table(study: Study, done: Done, cells: dict[str, dict[int, Cell]]) -> Table
 
 
 def _answers(study: Study, cell: Cell, result: Result) -> dict[str, float]:
-    """Whether each test question was answered right; seeds with questions of their own say so."""
+    """How right each test question was answered; seeds with questions of their own say so."""
     own = f"{cell.seed} " if "{seed}" in study.corpora[cell.task] else ""
-    right = result.right(HEADLINE)
-    return {f"{own}{p.id}": float(ok) for p, ok in zip(result.predictions, right, strict=True)}
+    found = result.by_question(HEADLINE)
+    return {f"{own}{question}": right for question, right in found.items()}
 
 
 def _names_one(teachers: str) -> bool:

@@ -96,6 +96,7 @@ def tokenize(
     shared = student.prefix_side == "decoder"
     own = [term for term in terms if term != AFTER]  # the terms that have a target of their own
     encoded = [student.encode(questions, term) for term in (own[:1] if shared else own)]
+    report["unknown_in_questions"] = inputs.unknown_tokens(student.tokenizer, encoded[0].rows)
 
     # The targets. A missing rationale, or one without weight, is an empty target.
     targets, weights, prefix_tokens = [], [], []
@@ -104,9 +105,8 @@ def tokenize(
         weight = np.array(row_weights, np.float32)
         prefix = student.decoder_prefix(term)
         written, cut = inputs.encode_targets(student.tokenizer, texts, length)
-        targets.append(
-            Ragged([prefix + ids if w else [] for ids, w in zip(written, weight, strict=True)])
-        )
+        learned = [prefix + ids if w else [] for ids, w in zip(written, weight, strict=True)]
+        targets.append(Ragged(learned))
         weights.append(weight)
         prefix_tokens.append(len(prefix))
 
@@ -117,6 +117,7 @@ def tokenize(
             "input_length": asked.length,
             "contexts_cut": int(np.count_nonzero(asked.cut)),
             "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
+            "unknown_in_targets": inputs.unknown_tokens(student.tokenizer, learned),
         }
 
     # A rationale that follows the answer stands behind the answer's end of sequence. So a student
@@ -136,6 +137,7 @@ def tokenize(
             "targets": int(np.count_nonzero(weight)),
             "missing_or_weightless": int(np.count_nonzero(weight == 0)),
             "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
+            "unknown_in_targets": inputs.unknown_tokens(student.tokenizer, follows),
         }
     if not any(weight.any() for weight in weights):
         raise UserError(

@@ -48,10 +48,14 @@ def student_as_it_is(run: Run) -> Student:
     """The student of a run's weights, untrained: it writes answers alone.
 
     Raises:
-      UserError: the run names no weights, or they or their tokenizer cannot be loaded.
+      UserError: the run names no weights, they or their tokenizer cannot be loaded, or the two do
+        not belong together.
     """
-    shape, params = hf.load_hf(run.student.weights, dtype=run.student.dtype)
+    # The tokenizer first: weights may take minutes to read.
+    shape = hf.load_config(run.student.weights)
     tokenizer = make_tokenizer(run.student, (), ())
+    inputs.check(tokenizer, shape.vocab_size)
+    shape, params = hf.load_hf(run.student.weights, dtype=run.student.dtype)
     run = dataclasses.replace(run, objective=run.objective.answers_alone())
     return student_of(run, shape, jax.device_put(params), tokenizer)
 

@@ -18,7 +18,6 @@ from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
-from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.student import Student
@@ -130,11 +129,6 @@ def _train(
     ###############################################################################################
     # The student: its shape, and how to fill it (done only when there is no checkpoint).
     shape, fill = initial.make_student(run.student, run.seed, len(tokenizer))
-    if len(tokenizer) > shape.vocab_size:
-        raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens, the student's vocabulary "
-            f"{shape.vocab_size}: config.student.tokenizer belongs to another model"
-        )
     # Its parameters are shapes here; arrays come with the state below.
     student = initial.student_of(run, shape, model.param_shapes(shape), tokenizer)
 
@@ -320,7 +314,8 @@ def _describe(say, run, corpus, student, tokens, batches, validation, useful, me
     weights = run.student.weights or "random weights"
     say(f"student   {run.student.name}  {size:,} parameters  {weights}  {student.config.dtype}")
     say(
-        f"corpus    {corpus.task}  {len(tokens):,} training questions  "
+        f"corpus    {corpus.task}  {len(tokens):,} training questions, "
+        f"{tokens.report['unknown_in_questions']:,} with words that the tokenizer does not know  "
         f"teachers {', '.join(corpus.teachers) or 'none'}"
     )
     weight_of = run.objective.terms
@@ -329,7 +324,8 @@ def _describe(say, run, corpus, student, tokens, batches, validation, useful, me
             f"term      {name}  weight {weight_of[name]:g}  {count['targets']:,} targets  "
             f"{count['missing_or_weightless']:,} missing  "
             f"{count['contexts_cut']:,} contexts cut to {count['input_length']}  "
-            f"{count['targets_cut']:,} targets cut to {tokens.report['target_length']}"
+            f"{count['targets_cut']:,} targets cut to {tokens.report['target_length']}  "
+            f"{count['unknown_in_targets']:,} targets with words that the tokenizer does not know"
         )
     shapes = ", ".join(
         " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
@@ -345,5 +341,6 @@ def _describe(say, run, corpus, student, tokens, batches, validation, useful, me
         without = f"  no rationale of {', '.join(validation.without)}: no held-out loss of it"
     say(
         f"validate  {validation.count:,} questions  "
-        f"{validation.unknown:,} with words that the tokenizer does not know{without}"
+        f"{validation.unknown:,} with words that the tokenizer does not know  "
+        f"{validation.choices.alike:,} with choices that it cannot tell apart{without}"
     )

@@ -47,10 +47,12 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
       merged: whether LoRA updates, where it has any, are merged into its kernels.
 
     Raises:
-      UserError: not a workdir, no such checkpoint, or a damaged one.
+      UserError: not a workdir, no such checkpoint, a damaged one, or a tokenizer that is damaged
+        or gone.
     """
     run = workdir.read_run(directory)
     shape = StudentConfig(**workdir.read_json(directory / workdir.STUDENT))
+    tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
     sharding = SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -60,5 +62,4 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
     params = saved.restore(step, {"params": target})["params"]
     if shape.lora_rank and merged:
         shape, params = lora.merge_lora(shape, params)
-    tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
     return initial.student_of(run, shape, params, tokenizer)
