@@ -5,6 +5,7 @@ weights in `$TINYLLM_MODELS`), and a test that needs one is skipped, with the re
 absent.
 """
 
+import fcntl
 import os
 import pathlib
 
@@ -55,6 +56,26 @@ def quick_compilation():
 def released() -> pathlib.Path:
     """The directory of the corpora that the TinyLLM authors released."""
     return _need(SHARED / "data" / "tinyllm-release", "the released corpora (set TINYLLM_SHARED)")
+
+
+@pytest.fixture(scope="session")
+def released_corpus(released, tmp_path_factory):
+    """released_corpus(task) is a released corpus's directory, imported once for all processes."""
+    from tinyllm_jax.corpus.importing.released import import_released
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each process has a directory of its own in the session's
+
+    def directory(task: str) -> pathlib.Path:
+        out = root / f"released-{task}"
+        with open(root / f"released-{task}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not out.exists():
+                import_released(released, task, out)
+        return out
+
+    return directory
 
 
 @pytest.fixture(scope="session")

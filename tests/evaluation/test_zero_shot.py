@@ -11,12 +11,9 @@ from tinyllm_jax.student.config import PRESETS, to_hf_config
 
 
 def test_evaluates_a_hugging_face_student_without_training(
-    released, flan_t5_small, tmp_path, capsys
+    released_corpus, flan_t5_small, tmp_path, capsys
 ):
-    corpus = tmp_path / "corpus"
-    cli.main(
-        ["corpus", "import", "--released", str(released), "--task", "obqa", "--out", str(corpus)]
-    )
+    corpus = released_corpus("obqa")
     cli.main(
         [
             "evaluate",

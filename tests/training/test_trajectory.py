@@ -17,7 +17,6 @@ import torch
 import transformers
 from transformers.models.t5 import modeling_t5
 
-from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import hf
 from tinyllm_jax.training import data, initial, optimizer
@@ -80,13 +79,13 @@ def reference_losses(directory, tokenizer, rows_by_step) -> list[float]:
     return losses
 
 
-def test_ten_steps_follow_the_reference(released, flan_t5_small, tmp_path, float64):
-    import_released(released, "obqa", tmp_path / "corpus")
+def test_ten_steps_follow_the_reference(released_corpus, flan_t5_small, float64):
+    corpus = released_corpus("obqa")
     # An empty rationale trains the reference's end of sequence, and nothing here; the shortest
     # rows, to be quick.
     rows = [
         r
-        for r in Corpus(tmp_path / "corpus").rows("train")
+        for r in Corpus(corpus).rows("train")
         if len([x for x in r.rationales.values() if x.text]) == 2
     ]
     rows = sorted(

@@ -1,6 +1,5 @@
 """Importing the authors' files: hand-made ones with every kind of fault, and the real ones."""
 
-import functools
 import json
 
 import pytest
@@ -320,22 +319,9 @@ def _by_splitting(released, task, split):
         yield None if t5 == "nan" else t5, None if llama == "nan" else llama
 
 
-@pytest.fixture(scope="module")
-def real(released, tmp_path_factory):
-    """real(task) imports a task's released files, once; returns the corpus's directory."""
-
-    @functools.cache
-    def run(task):
-        out = tmp_path_factory.mktemp("released") / task
-        import_released(released, task, out)
-        return out
-
-    return run
-
-
 @pytest.mark.parametrize("task", REAL)
-def test_the_real_files(real, released, task):
-    corpus = Corpus(real(task), task)
+def test_the_real_files(released_corpus, released, task):
+    corpus = Corpus(released_corpus(task), task)
     report = corpus.manifest.report
     assert {split: counts["questions"] for split, counts in report["splits"].items()} == REAL[task]
     for split in corpus.splits:
@@ -352,22 +338,23 @@ def test_the_real_files(real, released, task):
     assert report["problems"] == (absent if task == "piqa" else [])
 
 
-def test_inspect_counts_anew_what_the_import_counted(real):
-    report = Corpus(real("arc")).manifest.report
-    assert format_report(report) in inspect(real("arc"))
-    inspected = json.loads(inspect(real("arc"), as_json=True, sample=1))
+def test_inspect_counts_anew_what_the_import_counted(released_corpus):
+    arc = released_corpus("arc")
+    report = Corpus(arc).manifest.report
+    assert format_report(report) in inspect(arc)
+    inspected = json.loads(inspect(arc, as_json=True, sample=1))
     assert inspected["report"] == report
     assert inspected["sample"]["train"][0]["question"]["id"] == "Mercury_SC_415702"
 
 
-def test_the_real_flags(real):
+def test_the_real_flags(released_corpus):
     """OBQA against numbers that were found without this code.
 
     Published readings of the files say that 88 % are cut off and about a third echo the prompt.
     Patterns of further forms of it ("Q. Which", "# 13.", "Answer:" and a letter, …) find at most
     399 texts more in all splits. The equal questions were counted apart.
     """
-    report = Corpus(real("obqa")).manifest.report
+    report = Corpus(released_corpus("obqa")).manifest.report
     llama = report["splits"]["train"]["teachers"][LLAMA]
     assert 0.85 < llama["unterminated"] / llama["rationales"] < 0.93
     assert 0.28 < llama["echo"] / llama["rationales"] < 0.36 + 399 / 5924

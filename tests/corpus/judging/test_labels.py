@@ -18,7 +18,6 @@ import collections
 import json
 import pathlib
 
-from tinyllm_jax.corpus.importing.released import import_released
 from tinyllm_jax.corpus.store import Corpus
 
 LABELS = pathlib.Path(__file__).with_name("labels.jsonl")
@@ -37,13 +36,12 @@ LEAST = {
 }
 
 
-def test_flags_are_those_of_a_reader(released, tmp_path):
+def test_flags_are_those_of_a_reader(released_corpus):
     labels = [json.loads(line) for line in LABELS.read_text().splitlines()]
     assert len(labels) == 200
     right, found, wanted = collections.Counter(), collections.Counter(), collections.Counter()
     for task in sorted({label["task"] for label in labels}):
-        import_released(released, task, tmp_path / task)
-        corpus = Corpus(tmp_path / task)
+        corpus = Corpus(released_corpus(task))
         rows = {
             (split, row.question.id): row.rationales
             for split in corpus.splits

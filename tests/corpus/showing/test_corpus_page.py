@@ -252,13 +252,11 @@ def test_percent(part, whole, text):
     assert percent(part, whole) == text
 
 
-def test_the_released_corpora_say_their_worst(released, tmp_path):
-    from tinyllm_jax.corpus.importing.released import import_released
-
-    import_released(released, "arc", tmp_path / "arc")
-    said = " ".join(verdict(Corpus(tmp_path / "arc").manifest.report))
+def test_the_released_corpora_say_their_worst(released_corpus):
+    corpus = Corpus(released_corpus("arc"))
+    said = " ".join(verdict(corpus.manifest.report))
     assert re.search(
         r"The commonest flaw of llama-2-7b-chat: 8\d % of the time it breaks off", said
     )
     assert "The commonest flaw of flan-t5-xl: 50 % of the time it adds no content word" in said
-    Reader(page.html_page(Corpus(tmp_path / "arc")))
+    Reader(page.html_page(corpus))
