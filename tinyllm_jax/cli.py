@@ -28,11 +28,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         _dispatch(argv)
     except UserError as e:
         sys.exit(_fail(str(e)))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
     except BrokenPipeError:  # `tinyllm corpus inspect | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as e:
+        if not e.filename and e.errno not in storage.FULL:
+            raise
+        sys.exit(_fail(f"cannot open or write {e.filename or 'a file'}: {e.strerror}; mend that"))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -13,7 +13,8 @@ def prepare(distributed: bool = False) -> None:
       distributed: join the processes of one run.
 
     Raises:
-      UserError: the processes are not found.
+      UserError: the processes are not found, or there is no device of the platform that
+        JAX_PLATFORMS names.
     """
     import logging
 
@@ -27,8 +28,25 @@ def prepare(distributed: bool = False) -> None:
 
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("jax").setLevel(logging.ERROR)
-    if not distributed:
-        return
+    # It warns when there is an accelerator that it cannot use.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+    if distributed:
+        _join()
+    try:
+        jax.devices()
+    except RuntimeError as e:
+        reason = " ".join(str(e).split())[:300]
+        raise UserError(
+            f"JAX_PLATFORMS is '{os.environ.get('JAX_PLATFORMS', '')}' and jax finds no such "
+            f"device: {reason}; install jax for it (pip install 'jax[cuda12]' or 'jax[tpu]'), or "
+            "unset JAX_PLATFORMS"
+        ) from None
+
+
+def _join() -> None:
+    """Joins the processes of one run."""
+    import jax
+
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, index = (os.environ.get(name) for name in names)
     try:

@@ -105,9 +105,14 @@ def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: in
       prefix: the target's word, as in `encode_questions`.
       length: in tokens.
     """
+    return max([length, *needed_lengths(tokenizer, questions, prefix)])
+
+
+def needed_lengths(tokenizer, questions: Sequence[Question], prefix: str) -> list[int]:
+    """The tokens that each question takes without its context, as in `encode_questions`."""
     (head,) = _ids(tokenizer, [f"{prefix}: "])
     _, tails = _pieces(tokenizer, tuple(questions))
-    return max([length, *(len(head) + len(tail) + 1 for tail in tails)])
+    return [len(head) + len(tail) + 1 for tail in tails]
 
 
 def encode_questions(

@@ -5,6 +5,7 @@ our own, `sha256.json`, which is checked before the step is restored. The target
 always a tree of shapes with this process's shardings, so a checkpoint can be restored on any mesh.
 """
 
+import contextlib
 import hashlib
 import json
 import operator
@@ -33,7 +34,7 @@ class Checkpoints:
       keep: how many of the last to keep; the best on validation is kept besides. None: read only.
 
     Raises:
-      UserError: Orbax cannot write there.
+      UserError: Orbax cannot write there, or a checkpoint's metrics are damaged.
     """
 
     def __init__(self, root: str | os.PathLike, keep: int | None = None):
@@ -44,6 +45,8 @@ class Checkpoints:
                 "alone; choose another --workdir"
             )
         self._sealing = threading.Lock()
+        for folder in _committed(self.root):  # Orbax reads each one's metrics, and checks nothing
+            verify(folder, "metrics")
         accuracy = operator.itemgetter(METRIC)
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True, best_fn=accuracy)
@@ -89,12 +92,16 @@ class Checkpoints:
           step: the step that the state is of.
           state: its "params" and "opt_state" are saved.
           metrics: {METRIC: the validation accuracy}; a step without it is never the best.
+
+        Raises:
+          UserError: this step, or the one before, cannot be written.
         """
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state["params"]),
             opt_state=ocp.args.StandardSave(state["opt_state"]),
         )
-        self.manager.save(step, args=args, metrics=metrics, force=True)
+        with self._saving():
+            self.manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, abstract: dict) -> dict:
         """What was saved at a step.
@@ -128,14 +135,36 @@ class Checkpoints:
             ) from e
 
     def wait(self) -> None:
-        """Waits until everything is on disk."""
-        self.manager.wait_until_finished()
-        self._seal()
+        """Waits until everything is on disk.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        with self._saving():
+            self.manager.wait_until_finished()
+            self._seal()
 
     def close(self) -> None:
-        """Closes them, when everything is on disk."""
-        self.wait()
-        self.manager.close()
+        """Closes them, when everything is on disk; raises as `wait` does."""
+        with self._saving():
+            try:
+                self.wait()
+            finally:
+                self.manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Tells in one line why a checkpoint cannot be written; Orbax's errors share no class."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as e:
+            reason = " ".join(str(e).split())[:200]
+            raise UserError(
+                f"cannot write a checkpoint into {self.root}: {reason}; make room there, and run "
+                "the same command again: it goes on from the last checkpoint, which is whole"
+            ) from None
 
     def _seal(self) -> None:
         """Writes the missing manifests; called by the thread that commits steps, too."""
@@ -147,18 +176,26 @@ class Checkpoints:
 
 def seal(root: epath.Path) -> None:
     """Writes the manifest of each committed step in `root` that has none."""
-    for folder in root.iterdir() if root.exists() else ():
-        if not folder.name.isdigit() or (folder / MANIFEST).exists():
+    for folder in _committed(root):
+        if (folder / MANIFEST).exists():
             continue
-        if not ocp.utils.is_checkpoint_finalized(folder):
-            continue  # on gs:// a step that is still being written already has its name
         try:
             storage.write(folder / MANIFEST, json.dumps(_hashes(folder), indent=0))
         except FileNotFoundError:
             continue  # deleted meanwhile: it is not among those to keep
 
 
-def verify(folder: epath.Path) -> None:
+def _committed(root: epath.Path) -> list[epath.Path]:
+    """The directories of the committed steps in `root`."""
+    return [
+        folder
+        for folder in (root.iterdir() if root.exists() else ())
+        # On gs:// a step that is still being written already has its name.
+        if folder.name.isdigit() and ocp.utils.is_checkpoint_finalized(folder)
+    ]
+
+
+def verify(folder: epath.Path, part: str = "") -> None:
     """Checks every file of a step against its manifest.
 
     A step without a manifest (the process was killed between the commit and the manifest) is loaded
@@ -166,6 +203,8 @@ def verify(folder: epath.Path) -> None:
 
     Args:
       folder: the directory of the step.
+      part: the directory in it of the files that are checked; "": all of them are, and a missing
+        manifest is told.
 
     Raises:
       UserError: a file is damaged, missing or new.
@@ -173,17 +212,18 @@ def verify(folder: epath.Path) -> None:
     manifest = folder / MANIFEST
     mend = "use another step, or delete this folder to go on from the one before"
     if not manifest.exists():
+        if part:
+            return
         print(
             f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not "
             "checked",
             file=sys.stderr,
         )
         return
-    try:
-        expected = json.loads(manifest.read_bytes())
-    except ValueError:
-        raise UserError(f"{manifest} is not JSON; {mend}") from None
-    found = _hashes(folder)
+    expected = storage.read_json(manifest, mend)
+    if part:
+        expected = {name: value for name, value in expected.items() if name.startswith(f"{part}/")}
+    found = _hashes(folder, part)
     wrong = sorted(
         name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
     )
@@ -193,10 +233,15 @@ def verify(folder: epath.Path) -> None:
         )
 
 
-def _hashes(folder: epath.Path) -> dict[str, str]:
-    """The sha256 of every file in a step's directory but the manifest, by its path in there."""
+def _hashes(folder: epath.Path, part: str = "") -> dict[str, str]:
+    """The sha256 of every file in a step's directory but the manifest, by its path in there.
+
+    Args:
+      folder: the step's directory.
+      part: a directory in it, which may be absent, to look at alone.
+    """
     hashes = {}
-    for path in _files(folder):
+    for path in _files(folder / part) if (folder / part).exists() else ():
         if not path.name.startswith(MANIFEST):
             digest = hashlib.sha256()
             with path.open("rb") as file:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from tinyllm_jax import storage
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import sinks
 
 
@@ -78,8 +79,14 @@ class Metrics:
 
     def _add(self, line: str) -> None:
         if storage.is_local(self._path):
-            with self._path.open("a") as file:
-                file.write(line)
+            try:
+                with self._path.open("a") as file:
+                    file.write(line)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {self._path}: {error.strerror or error}; make room there, and "
+                    "run the same command again: it goes on from the last checkpoint"
+                ) from None
             return
         self._lines.append(line)
         waiting = self._rewriting
@@ -96,11 +103,24 @@ def _line(row: dict) -> str:
 
 
 def read(path: epath.Path) -> list[dict]:
-    """The rows of a `metrics.jsonl`; none where there is no file. A torn last line is left out."""
+    """The rows of a `metrics.jsonl`; none where there is no file.
+
+    A last line without an end is left out: the run was killed as it wrote it.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+            _ = row["step"] + 0
+        except (ValueError, TypeError, KeyError):
+            raise UserError(
+                f"damaged file {path}: line {number} is not a row of metrics; delete that line"
+            ) from None
+        rows.append(row)
     return rows

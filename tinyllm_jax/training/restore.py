@@ -6,7 +6,6 @@ from jax.sharding import SingleDeviceSharding
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs, lora, model
-from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, initial, workdir
 
@@ -50,7 +49,14 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
       UserError: not a workdir, no such checkpoint, or a damaged one.
     """
     run = workdir.read_run(directory)
-    shape = StudentConfig(**workdir.read_json(directory / workdir.STUDENT))
+    shape = workdir.read_student(directory)
+    trained_with = workdir.read_json(directory / workdir.RUN, ("tokenizer",))["tokenizer"]
+    tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
+    if inputs.fingerprint(tokenizer) != trained_with:
+        raise UserError(
+            f"{directory / workdir.TOKENIZER} is not the tokenizer that the student was trained "
+            f"with; {workdir.MEND}"
+        )
     sharding = SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -60,5 +66,4 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
     params = saved.restore(step, {"params": target})["params"]
     if shape.lora_rank and merged:
         shape, params = lora.merge_lora(shape, params)
-    tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
     return initial.student_of(run, shape, params, tokenizer)
