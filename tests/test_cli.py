@@ -378,7 +378,7 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
     assert "best, last or a step" in fails(
         capsys, "evaluate", "--workdir", workdir, "--step", "first"
     )
-    assert "choose another path" in fails(
+    assert "choose another --out" in fails(
         capsys,
         "predict",
         "--workdir",
@@ -388,7 +388,7 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
         "--max_tokens",
         "2",
         "--out",
-        tmp_path / "no" / "x",
+        workdir / "config.json" / "x",
     )
 
 

@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tinyllm_jax import cli_corpus, cli_devices, cli_flags, cli_students, errors, storage, tasks
+from tinyllm_jax import (
+    cli_corpus,
+    cli_devices,
+    cli_flags,
+    cli_students,
+    directories,
+    errors,
+    storage,
+    tasks,
+)
 from tinyllm_jax.errors import UserError
 
 
@@ -240,10 +249,18 @@ def _define_evaluate(values, argv):
 
 def evaluate(values) -> None:
     """Scores students by choice likelihood and by the answers that they write, from checkpoints."""
+    if values.report:
+        storage.require_writable(values.report, "choose another --report")
     cli_devices.prepare()
     from tinyllm_jax.evaluation import page, report, results, score
 
     students = cli_students.given(values)
+    _check_names([given.name for given in students])
+    for given in students:
+        folder = values.out or (given.workdir and given.workdir / "evaluation")
+        if folder:
+            file = storage.path(folder) / "results.json"
+            storage.require_writable(file, "choose another --out")
     reports = []
     for given in students:
         result = score.evaluate(
@@ -270,6 +287,13 @@ def evaluate(values) -> None:
             values.report, page.html_page(f"TinyLLM on {task}", reports, samples, gap)
         )
         print(f"wrote {values.report}")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises a `UserError` where two students have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two students are called '{name}'; name them: --workdir NAME=DIR")
 
 
 def _samples(students: list[cli_students.Given], values) -> list:
@@ -302,6 +326,7 @@ def _define_predict(values, argv):
 
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
+    storage.require_writable(values.out, "choose another --out")
     cli_devices.prepare()
     from tinyllm_jax.evaluation import results
     from tinyllm_jax.student.writing import write
@@ -355,6 +380,7 @@ def _define_export(values, argv):
 
 def export(values) -> None:
     """Writes a student as Hugging Face's libraries load it, with a card; --push uploads it."""
+    directories.require_free(values.out)
     cli_devices.prepare()
     from tinyllm_jax.publishing import export, hub
 
@@ -390,6 +416,7 @@ def study(values) -> None:
 
     plan = study_of(values.config)
     shard = _shard(values.shard)
+    storage.require_writable(storage.path(values.out) / "report.md", "choose another --out")
     cli_devices.prepare()
     from tinyllm_jax.evaluation import results
     from tinyllm_jax.studies import page, report, runner

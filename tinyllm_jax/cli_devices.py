@@ -26,7 +26,8 @@ def prepare(distributed: bool = False) -> None:
     import jax
     from absl import logging as absl_logging
 
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # What Orbax logs as an error it raises too, and is told in one line.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("jax").setLevel(logging.ERROR)
     # It warns when there is an accelerator that it cannot use.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)

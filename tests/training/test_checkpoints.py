@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -136,10 +137,14 @@ def test_what_cannot_be_written_is_one_line_and_the_step_before_stays(tmp_path, 
     saved.wait()
 
     def full(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: … [os_error_code='28']")
 
-    monkeypatch.setattr(saved.manager, "save", full)
-    with pytest.raises(UserError, match="No space left on device; make room there, and run"):
+    with monkeypatch.context() as mocked:
+        mocked.setattr(saved.manager, "save", full)
+        with pytest.raises(UserError, match="No space left on device; make room there, and run"):
+            saved.save(20, state())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100))
+    with pytest.raises(UserError, match=r"it takes up to 0.0 MiB, and the disk has 0.0; make"):
         saved.save(20, state())
     saved.close()
     found = Checkpoints(tmp_path)

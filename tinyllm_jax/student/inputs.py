@@ -39,7 +39,7 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
     try:
         with storage.local_copy(name_or_dir) as local:
             tokenizer = transformers.AutoTokenizer.from_pretrained(local, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except Exception as e:  # the package tokenizers raises errors without a class of their own
         reason = " ".join(str(e).split())[:200]
         raise UserError(
             f"cannot load a tokenizer from '{name_or_dir}' (give 'byte', a directory with "

@@ -10,9 +10,11 @@ import hashlib
 import json
 import operator
 import os
+import re
+import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import orbax.checkpoint as ocp
@@ -24,6 +26,7 @@ from tinyllm_jax.errors import UserError
 
 MANIFEST = "sha256.json"
 METRIC = "accuracy"
+READ_AT_ONCE = ("_CHECKPOINT_METADATA", "metrics")  # what Orbax reads of every step, unchecked
 
 
 class Checkpoints:
@@ -45,8 +48,9 @@ class Checkpoints:
                 "alone; choose another --workdir"
             )
         self._sealing = threading.Lock()
-        for folder in _committed(self.root):  # Orbax reads each one's metrics, and checks nothing
-            verify(folder, "metrics")
+        for folder in _committed(self.root):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile by the run
+                verify(folder, READ_AT_ONCE)
         accuracy = operator.itemgetter(METRIC)
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True, best_fn=accuracy)
@@ -101,6 +105,8 @@ class Checkpoints:
             opt_state=ocp.args.StandardSave(state["opt_state"]),
         )
         with self._saving():
+            self.manager.wait_until_finished()
+            self._require_room(state)
             self.manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, abstract: dict) -> dict:
@@ -160,11 +166,29 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as e:
-            reason = " ".join(str(e).split())[:200]
-            raise UserError(
-                f"cannot write a checkpoint into {self.root}: {reason}; make room there, and run "
-                "the same command again: it goes on from the last checkpoint, which is whole"
-            ) from None
+            raise self._unwritable(_reason(e)) from None
+
+    def _require_room(self, state: dict) -> None:
+        """Raises a `UserError` where the disk has no room for a state.
+
+        Orbax finds that out as well, but in several threads at once, of which each prints it.
+        """
+        if not storage.is_local(self.root) or jax.process_count() > 1:
+            return
+        saved = (state["params"], state["opt_state"])
+        needed = sum(x.nbytes for x in jax.tree.leaves(saved))
+        self.root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.root).free
+        if free < needed:
+            raise self._unwritable(
+                f"it takes up to {needed / 2**20:,.1f} MiB, and the disk has {free / 2**20:,.1f}"
+            )
+
+    def _unwritable(self, reason: str) -> UserError:
+        return UserError(
+            f"cannot write a checkpoint into {self.root}: {reason}; make room there, and run the "
+            "same command again: it goes on from the last checkpoint, which is whole"
+        )
 
     def _seal(self) -> None:
         """Writes the missing manifests; called by the thread that commits steps, too."""
@@ -172,6 +196,13 @@ class Checkpoints:
             return
         with self._sealing:
             seal(self.root)
+
+
+def _reason(error: Exception) -> str:
+    """Why Orbax could not write; the system's own words where it names their number."""
+    text = " ".join(str(error).split())
+    number = re.search(r"os_error_code='(\d+)'", text)
+    return os.strerror(int(number[1])) if number else text[:200]
 
 
 def seal(root: epath.Path) -> None:
@@ -195,7 +226,7 @@ def _committed(root: epath.Path) -> list[epath.Path]:
     ]
 
 
-def verify(folder: epath.Path, part: str = "") -> None:
+def verify(folder: epath.Path, parts: Sequence[str] = ()) -> None:
     """Checks every file of a step against its manifest.
 
     A step without a manifest (the process was killed between the commit and the manifest) is loaded
@@ -203,7 +234,7 @@ def verify(folder: epath.Path, part: str = "") -> None:
 
     Args:
       folder: the directory of the step.
-      part: the directory in it of the files that are checked; "": all of them are, and a missing
+      parts: the files and directories in it that are checked; none: all are, and a missing
         manifest is told.
 
     Raises:
@@ -212,7 +243,7 @@ def verify(folder: epath.Path, part: str = "") -> None:
     manifest = folder / MANIFEST
     mend = "use another step, or delete this folder to go on from the one before"
     if not manifest.exists():
-        if part:
+        if parts:
             return
         print(
             f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not "
@@ -221,9 +252,9 @@ def verify(folder: epath.Path, part: str = "") -> None:
         )
         return
     expected = storage.read_json(manifest, mend)
-    if part:
-        expected = {name: value for name, value in expected.items() if name.startswith(f"{part}/")}
-    found = _hashes(folder, part)
+    if parts:
+        expected = {name: expected[name] for name in expected if name.split("/")[0] in parts}
+    found = _hashes(folder, parts)
     wrong = sorted(
         name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
     )
@@ -233,15 +264,17 @@ def verify(folder: epath.Path, part: str = "") -> None:
         )
 
 
-def _hashes(folder: epath.Path, part: str = "") -> dict[str, str]:
+def _hashes(folder: epath.Path, parts: Sequence[str] = ()) -> dict[str, str]:
     """The sha256 of every file in a step's directory but the manifest, by its path in there.
 
     Args:
       folder: the step's directory.
-      part: a directory in it, which may be absent, to look at alone.
+      parts: the files and directories in it that are looked at; none: all.
     """
     hashes = {}
-    for path in _files(folder / part) if (folder / part).exists() else ():
+    for path in _files(folder):
+        if parts and path.relative_to(folder).parts[0] not in parts:
+            continue
         if not path.name.startswith(MANIFEST):
             digest = hashlib.sha256()
             with path.open("rb") as file:

@@ -50,8 +50,7 @@ def all_finite(state: State) -> jax.Array:
 
     The norm of parameters that a far too large step has blown up is infinite before they are.
     """
-    numbers = [x for x in jax.tree.leaves(state["opt_state"]) if jnp.issubdtype(x.dtype, jnp.floating)]
-    numbers.append(optax.tree.norm(state["params"]))
+    numbers = [*jax.tree.leaves(state["opt_state"]), optax.tree.norm(state["params"])]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
 
 
