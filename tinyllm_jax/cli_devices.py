@@ -35,8 +35,8 @@ def prepare(distributed: bool = False) -> None:
         _join()
     try:
         jax.devices()
-    except RuntimeError as e:
-        reason = " ".join(str(e).split())[:300]
+    except (RuntimeError, AssertionError) as e:  # the latter for CUDA without its plugin
+        reason = " ".join(str(e).split())[:200] or "it is not installed for such a device"
         raise UserError(
             f"JAX_PLATFORMS is '{os.environ.get('JAX_PLATFORMS', '')}' and jax finds no such "
             f"device: {reason}; install jax for it (pip install 'jax[cuda12]' or 'jax[tpu]'), or "

@@ -88,6 +88,8 @@ def test_a_run_is_read_back_as_it_was_written():
         (dict(optimizer=dict(warmup_steps=1.5)), "warmup_steps is 1.5; it must be a whole number"),
         (dict(objective=dict(teachers={"a": "b"})), "teachers['a'] is 'b'; it must be a number"),
         (dict(objective=dict(teachers=3)), "config.objective.teachers is 3; it must be weights"),
+        (dict(student=dict(lora_rank=2, lora_targets=())), "so nothing would be trained"),
+        (dict(lengths=dict(target=1)), "config.lengths.target is 1; it must be at least 2"),
         (dict(student=dict(lora_targets="q")), "config.student.lora_targets is 'q'"),
         (dict(validation=dict(share=1.0)), "config.validation.share is 1.0"),
     ],

@@ -16,7 +16,8 @@ class Metrics:
     """Appends rows to a run's `metrics.jsonl`, and draws their curves elsewhere.
 
     A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm"} with the rates of
-    `throughput.Rates` that are known; or {"step", "validation_accuracy", "validation_questions",
+    `throughput.Rates` that are known, with "skipped" where steps since the row before were skipped,
+    and without what is not finite; or {"step", "validation_accuracy", "validation_questions",
     "validation_terms": {term: loss}}; or, once at the end, {"step", "seconds_lost": {what:
     seconds}}, see `LostTime`.
 

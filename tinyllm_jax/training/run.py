@@ -112,6 +112,14 @@ class StudentSpec(_Part):
     lora_alpha: float = _range(16.0, above=0)
     lora_targets: tuple[str, ...] = ("q", "v")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lora_rank and not self.lora_targets:
+            raise UserError(
+                "config.student.lora_targets names nothing, so nothing would be trained; give "
+                "some, like ('q', 'v'), or set config.student.lora_rank=0 to train everything"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Lengths(_Part):
@@ -124,7 +132,7 @@ class Lengths(_Part):
     # Tokens, or `input` where that is more: a question that takes more without its context is left
     # out of training, because the memory of attention grows with their square. 0: none is.
     most_input: int = _range(2048, least=0)
-    target: int = _range(256, least=1)  # tokens
+    target: int = _range(256, least=2)  # tokens, with the end of sequence
     packing: bool = True  # several questions a row; False: one (question, target) a row
     buckets: int = _range(4, least=1)  # the most static shapes a run compiles
     multiple: int = _range(8, least=1)  # row lengths are multiples of this; 128 suits TPUs

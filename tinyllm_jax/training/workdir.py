@@ -49,7 +49,7 @@ def lock(workdir: epath.Path) -> contextlib.AbstractContextManager:
         return lease.hold(workdir / LEASE)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "a+")  # noqa: SIM115 (the lock lasts while it is open)
+        file = open(workdir / ".lock", "a+", errors="replace")  # noqa: SIM115 (the lock lasts while it is open)
     except OSError as e:
         raise UserError(
             f"cannot write the workdir {workdir}: {e.strerror}; choose another --workdir"
@@ -90,8 +90,8 @@ def check_same(workdir: epath.Path, run: Run, fixed: dict, allow_changed: bool) 
     """
     changed, config = [], []
     if (workdir / RUN).exists():
-        before = read_json(workdir / RUN)
-        changed = _differences({name: before[name] for name in fixed if name in before}, fixed)
+        before = read_json(workdir / RUN, tuple(fixed))
+        changed = _differences({name: before[name] for name in fixed}, fixed)
     if (workdir / CONFIG).exists():
         before, now = read_json(workdir / CONFIG), run.to_json()
         both = before.keys() & now.keys()  # another version may have other fields
@@ -157,8 +157,7 @@ def read_student(workdir: epath.Path) -> StudentConfig:
     Raises:
       UserError: its file is absent or damaged.
     """
-    fields = [field.name for field in dataclasses.fields(StudentConfig)]
-    found = read_json(workdir / STUDENT, fields)
+    found = read_json(workdir / STUDENT)
     try:
         return StudentConfig(**found)
     except TypeError as e:
