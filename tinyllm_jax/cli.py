@@ -17,7 +17,6 @@ from tinyllm_jax import (
     cli_devices,
     cli_flags,
     cli_students,
-    directories,
     errors,
     storage,
     tasks,
@@ -380,7 +379,6 @@ def _define_export(values, argv):
 
 def export(values) -> None:
     """Writes a student as Hugging Face's libraries load it, with a card; --push uploads it."""
-    directories.require_free(values.out)
     cli_devices.prepare()
     from tinyllm_jax.publishing import export, hub
 
