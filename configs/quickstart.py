@@ -1,11 +1,10 @@
 """The demonstration: a student of a million parameters learns what made-up things can do.
 
-    tinyllm train --config configs/quickstart.py:teachers=material+shape --corpus
-    runs/quickstart/corpus --workdir DIR tinyllm train --config configs/quickstart.py:teachers=none
-    --corpus runs/quickstart/corpus --workdir DIR
+    tinyllm train --config configs/quickstart.py:teachers=material+shape --corpus DIR --workdir DIR
+    tinyllm train --config configs/quickstart.py:teachers=none --corpus DIR --workdir DIR
 
-`launch/quickstart.sh` makes the corpus and trains four students. Arguments: `teachers` ("all",
-"none", or "a+b:0.5"), `task`, `student`.
+`launch/quickstart.sh` makes the corpus (runs/quickstart/corpus) and trains four students.
+Arguments: `teachers` ("all", "none", or "a+b:0.5"), `task`, `student`.
 
 Time: about half a minute each on two cores. Result over five seeds (the README's table): 54 % from
 answers only, 78 and 79 % with one teacher, 95 % with both.
@@ -51,8 +50,8 @@ def get_config(arg=None):
     config.batch_size, config.steps = 32, 500
     config.student.dropout_rate = 0.0
     config.optimizer.name, config.optimizer.learning_rate = "adafactor", 0.02
-    config.optimizer.schedule, config.optimizer.warmup_steps = "cosine", 30
+    config.optimizer.schedule, config.optimizer.warmup_steps = "cosine", 0.06
     config.optimizer.clip_norm = 1.0
     config.lengths.buckets = 1
-    config.checkpoint.every, config.log_every = 50, 10
+    config.log_every = 10
     return config

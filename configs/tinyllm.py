@@ -51,7 +51,7 @@ def get_config(arg=None):
         config.batch_size, config.epochs = 64, 10.0
         config.student.dtype, config.objective.prefix = "bfloat16", "decoder"
         config.optimizer.learning_rate, config.optimizer.schedule = 3e-4, "cosine"
-        config.optimizer.warmup_steps, config.optimizer.clip_norm = 100, 1.0
+        config.optimizer.warmup_steps, config.optimizer.clip_norm = 0.05, 1.0
     else:
         raise unknown("recipe", arg.recipe, RECIPES)
     return config

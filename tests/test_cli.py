@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from etils import epath
 
-from tinyllm_jax import cli
+from tinyllm_jax import cli, cli_students
 from tinyllm_jax.corpus.store import Corpus, write_corpus
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -410,7 +411,7 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
     assert "best, last or a step" in fails(
         capsys, "evaluate", "--workdir", workdir, "--step", "first"
     )
-    assert "choose another path" in fails(
+    assert "choose another --out" in fails(
         capsys,
         "predict",
         "--workdir",
@@ -420,8 +421,55 @@ def test_bad_input_to_a_workdir_is_one_line(workdir, capsys, tmp_path):
         "--max_tokens",
         "2",
         "--out",
-        tmp_path / "no" / "x",
+        workdir / "config.json" / "x",
     )
+
+
+def test_what_cannot_be_done_at_the_end_is_known_before_any_work(
+    workdir, capsys, tmp_path, monkeypatch
+):
+    from tinyllm_jax.evaluation import score
+
+    monkeypatch.setattr(score, "evaluate", lambda *_, **__: 1 / 0)
+    same = ["--workdir", workdir, "--workdir", workdir]
+    assert "two students are called 'run'; name them" in fails(capsys, "evaluate", *same)
+    page = workdir / "config.json" / "page.html"
+    assert "choose another --report" in fails(
+        capsys, "evaluate", "--workdir", workdir, "--report", page
+    )
+    assert "choose another --out" in fails(
+        capsys, "evaluate", "--workdir", workdir, "--out", workdir / "config.json"
+    )
+
+
+def test_a_path_may_hold_an_equals_sign_and_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    named = {
+        "runs/lr=3": ("", "runs/lr=3"),
+        "mine=runs/lr=3": ("mine", "runs/lr=3"),
+        "lr=1": ("", "lr=1"),
+        "mine=~/run": ("mine", "/home/someone/run"),
+    }
+    for text, (name, path) in named.items():
+        assert cli_students._named(text) == (name, epath.Path(path))
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (OSError(28, "No space left on device"), "cannot open or write a file: No space left"),
+        (PermissionError(13, "Permission denied", "/x/y"), "cannot open or write /x/y: Permission"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line(capsys, monkeypatch, error, words):
+    def refuse(values):
+        raise error
+
+    _, define = cli.COMMANDS["corpus verify"]
+    monkeypatch.setitem(cli.COMMANDS, "corpus verify", (refuse, define))
+    assert words in fails(capsys, "corpus", "verify", "--corpus", "x")
 
 
 def test_teach_exits_with_4_when_rows_are_left(tmp_path, capsys, monkeypatch):

@@ -79,6 +79,18 @@ def test_two_steps(name, arg, things_corpus, tmp_path):
     assert [row["step"] for row in rows] == [1, 2] and set(rows[0]["terms"]) == wanted
 
 
+def test_every_recipe_fits_a_run_of_any_length():
+    shares = {"tinyllm": {"recommended": 0.05}, "debug_gpu": {"": 0.1}, "quickstart": {"": 0.06}}
+    for name, recipes in shares.items():
+        for recipe, share in recipes.items():
+            planned = run_of(load(name, f"recipe={recipe}" if recipe else "")[1])
+            for steps in (3, 80, 500, 10_000):
+                assert planned.of_steps(steps).optimizer.warmup_steps == round(share * steps)
+    for recipe in ("paper", "released"):  # the paper names no warm-up
+        planned = run_of(load("tinyllm", f"recipe={recipe}")[1])
+        assert planned.of_steps(80).optimizer.warmup_steps == 0
+
+
 def test_only_the_recipes_of_others_tell_the_encoder():
     told = {
         recipe: load("tinyllm", f"recipe={recipe}")[1].objective.prefix

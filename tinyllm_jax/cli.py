@@ -36,11 +36,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         _dispatch(argv)
     except UserError as e:
         sys.exit(_fail(str(e)))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
     except BrokenPipeError:  # `tinyllm corpus inspect | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as e:
+        if not e.filename and e.errno not in storage.FULL:
+            raise
+        sys.exit(_fail(f"cannot open or write {e.filename or 'a file'}: {e.strerror}; mend that"))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
 
 
 def _fail(message: str, status: int = 2) -> int:
@@ -244,6 +248,8 @@ def _define_evaluate(values, argv):
 
 def evaluate(values) -> None:
     """Scores students by choice likelihood and by the answers that they write, from checkpoints."""
+    if values.report:
+        storage.require_writable(values.report, "choose another --report")
     cli_devices.prepare()
     from tinyllm_jax.evaluation import page, report, results, score
 
@@ -252,6 +258,12 @@ def evaluate(values) -> None:
         raise UserError(
             "--out takes the results of one student; leave it out, and each workdir keeps its own"
         )
+    _check_names([given.name for given in students])
+    for given in students:
+        folder = values.out or (given.workdir and given.workdir / "evaluation")
+        if folder:
+            file = storage.path(folder) / "results.json"
+            storage.require_writable(file, "choose another --out")
     reports = []
     for given in students:
         questions = given.questions(values.split, values.questions)
@@ -288,6 +300,13 @@ def evaluate(values) -> None:
         print(f"wrote {values.report}")
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Raises a `UserError` where two students have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two students are called '{name}'; name them: --workdir NAME=DIR")
+
+
 def _samples(students: list[cli_students.Given], values) -> list:
     """The split's first questions, with what each student writes as each of its teachers."""
     from tinyllm_jax.evaluation import report
@@ -318,6 +337,7 @@ def _define_predict(values, argv):
 
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
+    storage.require_writable(values.out, "choose another --out")
     cli_devices.prepare()
     from tinyllm_jax.evaluation import results
     from tinyllm_jax.student.writing import write

@@ -13,7 +13,8 @@ def prepare(distributed: bool = False) -> None:
       distributed: join the processes of one run.
 
     Raises:
-      UserError: the processes are not found.
+      UserError: the processes are not found, or there is no device of the platform that
+        JAX_PLATFORMS names.
     """
     import logging
 
@@ -25,10 +26,28 @@ def prepare(distributed: bool = False) -> None:
     import jax
     from absl import logging as absl_logging
 
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # What Orbax logs as an error it raises too, and is told in one line.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("jax").setLevel(logging.ERROR)
-    if not distributed:
-        return
+    # It warns when there is an accelerator that it cannot use.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+    if distributed:
+        _join()
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as e:  # the latter for CUDA without its plugin
+        reason = " ".join(str(e).split())[:200] or "it is not installed for such a device"
+        raise UserError(
+            f"JAX_PLATFORMS is '{os.environ.get('JAX_PLATFORMS', '')}' and jax finds no such "
+            f"device: {reason}; install jax for it (pip install 'jax[cuda12]' or 'jax[tpu]'), or "
+            "unset JAX_PLATFORMS"
+        ) from None
+
+
+def _join() -> None:
+    """Joins the processes of one run."""
+    import jax
+
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, index = (os.environ.get(name) for name in names)
     try:

@@ -144,8 +144,10 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
 
 
 def _named(text: str) -> tuple[str, epath.Path]:
-    """The name, or "", and the workdir of "NAME=DIR" or "DIR"."""
-    name, _, path = text.rpartition("=")
+    """The name, or "", and the workdir of "NAME=DIR" or "DIR"; both may have a "=" in DIR."""
+    name, equals, path = text.partition("=")
+    if not equals or "/" in name or storage.path(text).exists():
+        return "", storage.path(text)
     return name, storage.path(path)
 
 

@@ -48,6 +48,7 @@ def study(values) -> None:
     shard = cli_flags.shard(values.shard)
     if values.ray and (shard != (0, 1) or values.only_report):
         raise UserError("--ray runs all shards: leave --shard and --only_report out")
+    storage.require_writable(storage.path(values.out) / "report.md", "choose another --out")
     if not values.ray:  # else the devices are the shards'
         cli_devices.prepare()
     from tinyllm_jax.evaluation import results

@@ -6,13 +6,19 @@ TensorFlow where that is installed.
 """
 
 import contextlib
+import errno
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
 from tinyllm_jax.errors import UserError
+
+# What the system says of a disk that takes nothing more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_local(path: str | os.PathLike) -> bool:
@@ -21,14 +27,16 @@ def is_local(path: str | os.PathLike) -> bool:
 
 
 def path(given: str | os.PathLike) -> epath.Path:
-    """The path that a user gave.
+    """The path that a user gave; "~" is the home directory.
 
     Raises:
       UserError: nothing here can open such an address, because it is of an unknown kind or because
         the package for it is absent.
     """
-    if isinstance(given, epath.Path) or is_local(given):
-        return epath.Path(given)
+    if isinstance(given, epath.Path):
+        return given
+    if is_local(given):
+        return epath.Path(os.path.expanduser(given))
     try:
         found = epath.Path(given)
         found.exists()  # the first question to the store needs the package
@@ -47,7 +55,7 @@ def absolute(given: str | os.PathLike) -> epath.Path:
     Raises:
       UserError: as `path` does.
     """
-    return path(os.path.abspath(given) if is_local(given) else given)
+    return path(os.path.abspath(os.path.expanduser(given)) if is_local(given) else given)
 
 
 def write(path: str | os.PathLike, text: str) -> None:
@@ -59,10 +67,72 @@ def write(path: str | os.PathLike, text: str) -> None:
     final = epath.Path(path)
     if is_local(path):
         part = final.with_name(final.name + ".part")
-        part.write_bytes(text.encode())
-        part.replace(final)
+        try:
+            part.write_bytes(text.encode())
+            part.replace(final)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            error.filename = os.fspath(final)  # a full disk does not name what it was to hold
+            raise
     else:
         final.write_bytes(text.encode())
+
+
+def require_writable(given: str | os.PathLike, mend: str) -> epath.Path:
+    """Checks that a file can be written where the user wants it, before it is made.
+
+    Directories that are missing on the way to it are made. Of an object store nothing is asked: it
+    has no directories, and is reached by `path` already.
+
+    Args:
+      given: the file, which may exist.
+      mend: what the user can do where it cannot be written.
+
+    Returns:
+      The file's absolute path.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    file = absolute(given)
+    if not is_local(file):
+        return file
+    probe = file.with_name(f".{uuid.uuid4().hex}.probe")
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {given}: {error.strerror or error}; {mend}") from None
+    return file
+
+
+def read_json(path: str | os.PathLike, mend: str, fields: Sequence[str] = ()) -> dict:
+    """What a JSON file of ours holds.
+
+    Args:
+      path: the file.
+      mend: what the user can do where the file is damaged.
+      fields: those that it must have.
+
+    Raises:
+      UserError: it is absent, cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        found = json.loads(epath.Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; {mend}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"damaged file {path}: it is not JSON ({error}); {mend}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"damaged file {path}: it holds no JSON object; {mend}")
+    for field in fields:
+        if field not in found:
+            raise UserError(f"damaged file {path}: it has no '{field}'; {mend}")
+    return found
 
 
 def copy_files(source: str | os.PathLike, directory: str | os.PathLike) -> None:

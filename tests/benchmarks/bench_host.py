@@ -15,6 +15,7 @@ import common
 import jax
 import numpy as np
 
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import sharding, throughput
 from tinyllm_jax.training.run import MeshShape
 from tinyllm_jax.training.window import Window
@@ -62,7 +63,14 @@ def main() -> None:
         trainer.state, _ = empty(trainer.state, batch)
         nothing.append(time.perf_counter() - began)
         jax.block_until_ready(trainer.state)
-    window = Window(list(run.objective.terms), arguments.batch, _Nothing(), lambda step: 0.0)  # type: ignore[arg-type]
+    window = Window(
+        list(run.objective.terms),
+        arguments.batch,
+        _Nothing(),  # type: ignore[arg-type]
+        lambda step: 0.0,
+        run.stop_after_skipped,
+        lambda step, what: UserError(what),
+    )
     note = []
     for step in range(arguments.steps):
         began = time.perf_counter()

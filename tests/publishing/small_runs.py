@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyllm_jax.student import model, words
 from tinyllm_jax.student.config import StudentConfig
-from tinyllm_jax.student.inputs import load_tokenizer, question_text, save_tokenizer
+from tinyllm_jax.student.inputs import fingerprint, load_tokenizer, question_text, save_tokenizer
 from tinyllm_jax.tasks.question import Question
 from tinyllm_jax.training import checkpoints, workdir
 from tinyllm_jax.training.run import Objective, Run, StudentSpec
@@ -64,7 +64,7 @@ def make(
     loaded = load_tokenizer("byte") if tokenizer == "byte" else tokenizer
     save_tokenizer(loaded, directory / workdir.TOKENIZER)
     facts = {"corpus": "c0ffee", "corpus_directory": "/nowhere"}
-    workdir.write_run(directory, run, shape, facts)
+    workdir.write_run(directory, run, shape, facts | {"tokenizer": fingerprint(loaded)})
     params = random_params(shape) if params is None else params
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=1)
     saved.save(STEP, {"params": params, "opt_state": {"count": np.zeros((), np.int32)}})

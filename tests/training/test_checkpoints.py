@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -78,12 +79,17 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path):
         if p.is_file() and p.name != checkpoints.MANIFEST and p.stat().st_size
     ]
     assert len(files) > 5
+    assert "metrics" in {path.name for path in files}
     for path in files:
         whole = path.read_bytes()
         at = len(whole) // 2
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(UserError, match="is damaged"):
             checkpoints.verify(folder)
+        with pytest.raises(UserError, match="damaged"):
+            found = Checkpoints(tmp_path)
+            assert found.best == (10, 0.1) and found.latest() == 10
+            found.restore(10, abstract())
         path.write_bytes(whole)
     checkpoints.verify(folder)
     files[0].unlink()
@@ -94,7 +100,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path):
 def test_a_damaged_manifest_is_named(tmp_path):
     save(tmp_path, [0.1])
     (tmp_path / "10" / checkpoints.MANIFEST).write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="it is not JSON"):
         checkpoints.verify(tmp_path / "10")
 
 
@@ -123,3 +129,24 @@ def test_an_absent_step_and_another_architecture_are_one_line(tmp_path):
     }
     with pytest.raises(UserError, match="does not fit this student"):
         Checkpoints(tmp_path).restore(10, other)
+
+
+def test_what_cannot_be_written_is_one_line_and_the_step_before_stays(tmp_path, monkeypatch):
+    saved = Checkpoints(tmp_path, keep=2)
+    saved.save(10, state(), {"accuracy": 0.1})
+    saved.wait()
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: … [os_error_code='28']")
+
+    with monkeypatch.context() as mocked:
+        mocked.setattr(saved.manager, "save", full)
+        with pytest.raises(UserError, match="No space left on device; make room there, and run"):
+            saved.save(20, state())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100))
+    with pytest.raises(UserError, match=r"it takes up to 0.0 MiB, and the disk has 0.0; make"):
+        saved.save(20, state())
+    saved.close()
+    found = Checkpoints(tmp_path)
+    assert found.steps() == [10]
+    checkpoints.verify(tmp_path / "10")

@@ -147,8 +147,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(whole, things_corpus, tmp_pa
     done = run(things_corpus, workdir)
     assert done.returncode == 0, done.stderr
     assert_same_bits(workdir, whole)
-    again = run(things_corpus, workdir)
+    files = {path: path.read_bytes() for path in workdir.glob("*.json*")}
+    again = run(things_corpus, workdir, "--config.seed=3", "--config.log_every=4")
     assert again.returncode == 0 and "nothing to do" in again.stderr
+    assert "changed: config.seed was 0, is 3" in again.stderr
+    assert "changed: config.log_every was 2, is 4" in again.stderr
+    assert {path: path.read_bytes() for path in workdir.glob("*.json*")} == files
 
 
 def test_goes_on_with_another_number_of_devices(whole, things_corpus, tmp_path):
@@ -211,12 +215,14 @@ def test_another_corpus_or_objective_is_refused_unless_allowed(whole, things_cor
     one_line(
         run(things_corpus, workdir, "--config.objective.rationale=0.5"),
         "was trained otherwise",
-        "objective was",
+        "objective.terms.material was 1.0, is 0.5",
+        "objective.terms.shape was 1.0, is 0.5",
     )
     assert (workdir / "run.json").read_text() == before
     more = ["--config.objective.rationale=0.5", "--allow_changed", "--config.steps=26"]
     done = run(things_corpus, workdir, *more)
-    assert done.returncode == 0 and "changed: objective was" in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "changed: objective.terms.shape was 1.0, is 0.5" in done.stderr
 
 
 def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
@@ -237,14 +243,23 @@ def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
     [
         (["--config.mesh.tensor=3"], ["does not fit 1 device"]),
         (
-            ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0"],
-            ["the loss is", "learning_rate"],
+            ["--config.optimizer.learning_rate=1e30", "--config.checkpoint.every=1"],
+            ["step 1: the parameters are not finite", "nothing of it was saved", "learning_rate"],
+        ),
+        (
+            [
+                "--config.optimizer.learning_rate=1e18",
+                "--config.checkpoint.every=24",
+                "--config.stop_after_skipped=3",
+            ],
+            ["the loss is", "3 steps in a row", "its questions are", "learning_rate"],
         ),
         (["--config.optimizer.name=adam"], ["did you mean 'adamw'"]),
         (["--config.optimizer.learning_rat=1"], ["learning_rat"]),
         (["--config.student.name=byte-tiney"], ["did you mean 'byte-tiny'"]),
         (["--config.task=arc"], ["'things'"]),
         (["--config.task=thigns"], ["did you mean 'things'"]),
+        (["--config.optimizer.warmup_steps=300"], ["warmup_steps is 300, and the run has 24"]),
     ],
 )
 def test_bad_input_is_one_line(things_corpus, tmp_path, more, words):

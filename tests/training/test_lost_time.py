@@ -40,6 +40,7 @@ def test_a_run_tells_its_speed_and_writes_a_profile(things_corpus, tmp_path, cap
     set_student(config, "byte-tiny")
     config.steps, config.batch_size, config.log_every = 4, 8, 1
     config.checkpoint.every, config.validation.questions = 2, 4
+    config.checkpoint.minutes = 1e-9  # so every log line is late
     run, workdir = run_of(config), tmp_path / "run"
     done = loop.train(run, things_corpus, workdir, profile=str(tmp_path / "profile"))
 
@@ -53,6 +54,10 @@ def test_a_run_tells_its_speed_and_writes_a_profile(things_corpus, tmp_path, cap
         # Two FLOPs, three times, for at most all parameters, and attention.
         assert 0 < row["model_flops_per_second"] / row["tokens_per_second"] < 6 * 2 * 400_000
     assert done.rates and done.rates.tokens_per_second > 0 and done.rates.mfu is None
+
+    # It was saved by the clock too, without validation, at steps that are not the config's.
+    assert [row["step"] for row in rows if "validation_accuracy" in row] == [2, 4]
+    assert {"3", "4"} <= {path.name for path in (workdir / "checkpoints").iterdir()}
 
     # The last row, and the last line, tell what was lost.
     lost = rows[-1]["seconds_lost"]

@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+from etils import epath
+
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import metrics
 
 
@@ -39,3 +43,11 @@ def test_tensorboard_files_hold_the_scalars(tmp_path):
     events = [event_pb2.Event.FromString(record) for record in tfrecord.read_records(file)]
     found = {(v.tag, e.step, v.simple_value) for e in events for v in e.summary.value}
     assert found == {("loss", 3, 0.25), ("terms/answer", 3, 0.5)}
+
+
+@pytest.mark.parametrize("line", ['{"step": 4, "lo', "[4]", '{"stop": 4}', '{"step": "4"}', ""])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 2}}\n{line}\n{{"step": 6}}\n')
+    with pytest.raises(UserError, match="metrics.jsonl: line 2 is not a row.*delete that line"):
+        metrics.read(epath.Path(path))

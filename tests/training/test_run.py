@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.training.run import Objective, Run
+from tinyllm_jax.training.run import Checkpointing, Objective, Optimizer, Run
 
 
 def test_resolve_names_every_teacher_and_prefix():
@@ -85,9 +85,41 @@ def test_a_run_is_read_back_as_it_was_written():
         (dict(optimizer=dict(clip_norm=-1.0)), "config.optimizer.clip_norm is -1.0"),
         (dict(optimizer=dict(warmup_steps=-1)), "config.optimizer.warmup_steps is -1"),
         (dict(optimizer=dict(b2=1.0)), "config.optimizer.b2 is 1.0"),
+        (dict(optimizer=dict(warmup_steps=1.5)), "warmup_steps is 1.5; it must be a whole number"),
+        (dict(objective=dict(teachers={"a": "b"})), "teachers['a'] is 'b'; it must be a number"),
+        (dict(objective=dict(teachers=3)), "config.objective.teachers is 3; it must be weights"),
+        (dict(student=dict(lora_rank=2, lora_targets=())), "so nothing would be trained"),
+        (dict(lengths=dict(target=1)), "config.lengths.target is 1; it must be at least 2"),
+        (dict(student=dict(lora_targets="q")), "config.student.lora_targets is 'q'"),
+        (dict(validation=dict(share=1.0)), "config.validation.share is 1.0"),
     ],
 )
 def test_what_a_field_may_not_be(fields, words):
     with pytest.raises(UserError) as error:
         Run.from_fields(fields)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "warmup, steps, expected",
+    [(0, 10, 0), (0.05, 1000, 50), (0.05, 10, 0), (0.1, 10, 1), (1, 1, 1), (30, 500, 30)],
+)
+def test_a_warm_up_below_one_is_a_share_of_the_run(warmup, steps, expected):
+    settled = Run(optimizer=Optimizer(warmup_steps=warmup)).of_steps(steps)
+    assert settled.optimizer.warmup_steps == expected
+    assert settled.of_steps(steps) == settled
+
+
+def test_a_warm_up_that_is_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match="warmup_steps is 300, and the run has 4 steps"):
+        Run(optimizer=Optimizer(warmup_steps=300)).of_steps(4)
+
+
+@pytest.mark.parametrize(
+    "every, steps, expected",
+    [(0, 3, 1), (0, 100, 10), (0, 109, 10), (0, 10_000, 500), (7, 100, 7), (250, 100, 250)],
+)
+def test_a_run_is_saved_at_least_ten_times_unless_it_says_otherwise(every, steps, expected):
+    settled = Run(checkpoint=Checkpointing(every=every)).of_steps(steps)
+    assert settled.checkpoint.every == expected
+    assert every or steps < 10 or steps // expected >= 10

@@ -16,7 +16,7 @@ from tinyllm_jax.student import lora, model
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import data, optimizer, sharding
 from tinyllm_jax.training.run import MeshShape, Optimizer
-from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.step import all_finite, init_state, make_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -38,8 +38,20 @@ def tokens(n=24, seed=0) -> data.Tokens:
     )
 
 
-def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip=0.0, params=None):
-    """Steps on a mesh; the losses, and the parameters at the end, on the host."""
+def run(
+    student,
+    mesh_shape=(1, 1, 1),
+    accumulate=1,
+    steps=3,
+    name="adamw",
+    clip=0.0,
+    params=None,
+    spoiled=(),
+):
+    """Steps on a mesh; the losses, and the parameters at the end, on the host.
+
+    The gradients of the `spoiled` steps are not finite.
+    """
     # With 1e-8 Adam turns the rounding of a gradient near 0 into a step of full size.
     fields = Optimizer(name=name, learning_rate=1e-2, clip_norm=clip, eps=1e-3)
     count = int(np.prod(mesh_shape))
@@ -61,9 +73,12 @@ def run(student, mesh_shape=(1, 1, 1), accumulate=1, steps=3, name="adamw", clip
     for i in range(steps):
         batch = batches(i)
         batch.pop("tokens")
+        if i in spoiled:
+            batch["scale"] = np.array([1, np.inf], np.float32)
         with jax.set_mesh(mesh):
             state, out = step(state, sharding.to_global(batch, mesh, sharding.BATCH))
         losses.append(float(out["loss"]))
+        assert bool(out["skipped"]) == (i in spoiled)
     return losses, jax.tree.map(np.asarray, state["params"]), step
 
 
@@ -251,3 +266,20 @@ def test_mesh_shapes_that_do_not_fit(shape, words):
 def test_mesh_takes_what_is_left():
     mesh = sharding.make_mesh(MeshShape(data=-1, fsdp=2, tensor=2))
     assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+def test_a_step_that_is_not_finite_changes_nothing():
+    losses, params = one_device()
+    with_one_more, after, _ = run(STUDENT, steps=4, spoiled=(3,))
+    assert with_one_more[:3] == losses and not np.isfinite(with_one_more[3])
+    jax.tree.map(np.testing.assert_array_equal, after, params)
+
+
+def test_what_is_no_use_is_not_finite():
+    tx = optimizer.make_optimizer(Optimizer(), 10)
+    params = {"w": np.ones(3, np.float32)}
+    state = init_state(params, tx, lora_only=False)
+    assert all_finite(state)
+    for value in (np.nan, np.inf, 1e30):  # the last is finite, and its square is not
+        assert not all_finite(state | {"params": {"w": np.array([1, value], np.float32)}})
+    assert not all_finite(state | {"opt_state": {"mu": np.array([1, np.nan], np.float32)}})

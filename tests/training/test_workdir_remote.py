@@ -8,6 +8,7 @@ gcp-storage-emulator: STORAGE_EMULATOR_HOST and TENSORSTORE_GCS_HTTP_URL name it
 leaves TensorFlow out, GOOGLE_AUTH_TOKEN_FOR_TESTING=any stands in for credentials.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -17,17 +18,29 @@ from tinyllm_jax import cli
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs, words
 from tinyllm_jax.training import checkpoints, lease, metrics, workdir
+from tinyllm_jax.training.run import Run
 
 QUICKSTART = pathlib.Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
 
 
 def test_json_files_and_what_must_not_change(bucket):
-    run = {"corpus": "abc", "objective": {"answer": 1.0}}
-    workdir.write_json(bucket / "run" / workdir.RUN, run)
-    assert workdir.read_json(bucket / "run" / workdir.RUN) == run
-    assert workdir.check_same(bucket / "run", run, False) == []
-    with pytest.raises(UserError, match='gs://bucket/run was trained otherwise: corpus was "abc"'):
-        workdir.check_same(bucket / "run", run | {"corpus": "b"}, False)
+    here, run = bucket / "run", Run(task="things", seed=3)
+    fixed = {"corpus": "abc", "objective": {"terms": {"answer": 1.0, "a": 0.5}}}
+    workdir.write_json(here / workdir.RUN, fixed)
+    workdir.write_json(here / workdir.CONFIG, run.to_json())
+    assert workdir.read_json(here / workdir.RUN) == fixed
+    assert workdir.check_same(here, run, fixed, False) == []
+    message = (
+        'gs://bucket/run was trained otherwise: corpus was "abc", is "b"; config.seed was 3, is 0'
+    )
+    with pytest.raises(UserError, match=message):
+        workdir.check_same(here, Run(task="things"), fixed | {"corpus": "b"}, False)
+    other = {"corpus": "abc", "objective": {"terms": {"answer": 1.0, "b": 0.5}}}
+    assert workdir.check_same(here, dataclasses.replace(run, batch_size=8), other, True) == [
+        "objective.terms.a was 0.5, is absent",
+        "objective.terms.b was absent, is 0.5",
+        "config.batch_size was 16, is 8",
+    ]
     with pytest.raises(UserError, match="gs://bucket/else is not the workdir of a run"):
         workdir.read_run(bucket / "else")
 

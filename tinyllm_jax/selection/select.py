@@ -151,7 +151,8 @@ def _utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
     path = directory / "utilities.json"
     made_from = {"corpus": corpus.fingerprint, "run": run.to_json()}
     if path.exists():
-        kept = json.loads(path.read_text())
+        mend = "delete it, and it is made again"
+        kept = storage.read_json(path, mend, ("made_from", "utilities"))
         if kept["made_from"] != made_from:
             raise UserError(
                 f"{path} was made from another corpus or config; choose another --workdir"

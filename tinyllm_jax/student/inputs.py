@@ -49,7 +49,7 @@ def load_tokenizer(name_or_dir: str | os.PathLike):
                     "the directory has no tokenizer; copy that of its base model there"
                 )
             tokenizer = transformers.AutoTokenizer.from_pretrained(local, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except Exception as e:  # the package tokenizers raises errors without a class of their own
         reason = " ".join(str(e).split())[:200]
         raise UserError(
             f"cannot load a tokenizer from '{name_or_dir}' (give 'byte', a directory with "
@@ -154,9 +154,14 @@ def fit_length(tokenizer, questions: Sequence[Question], prefix: str, length: in
       prefix: the target's word, as in `encode_questions`.
       length: in tokens.
     """
+    return max([length, *needed_lengths(tokenizer, questions, prefix)])
+
+
+def needed_lengths(tokenizer, questions: Sequence[Question], prefix: str) -> list[int]:
+    """The tokens that each question takes without its context, as in `encode_questions`."""
     (head,) = _ids(tokenizer, [f"{prefix}: "])
     _, tails = _pieces(tokenizer, tuple(questions))
-    return max([length, *(len(head) + len(tail) + 1 for tail in tails)])
+    return [len(head) + len(tail) + 1 for tail in tails]
 
 
 def encode_questions(

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from tinyllm_jax.batching.arrays import pack, sum_targets
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs
 from tinyllm_jax.tasks.question import Question
@@ -72,6 +73,9 @@ class Choices:
         Args:
           score: the log-probability of every target token of a batch (see `decoding.score`).
           progress: is told how many questions are done.
+
+        Raises:
+          UserError: a score is not finite.
         """
         # All batches are handed to the devices before the first result is waited for.
         running = [(batch, score(there)) for batch, there in self.batches]
@@ -85,6 +89,11 @@ class Choices:
             done += int(np.count_nonzero(np.unique(batch["input_segments"])))
             if progress:
                 progress.update(done)
+        if not np.isfinite(sums).all():  # they have no order, so no choice is the likeliest
+            raise UserError(
+                f"{np.count_nonzero(~np.isfinite(sums)):,} of {len(sums):,} scores of choices are "
+                "not finite: the student's parameters are of no use; take another step of its run"
+            )
         by_question = np.split(sums, ends[:-1])
         return [some[first] for some, first in zip(by_question, self.first, strict=True)]
 

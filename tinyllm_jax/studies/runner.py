@@ -18,6 +18,7 @@ from tinyllm_jax.studies.study import ZERO_SHOT, Cell, Study
 from tinyllm_jax.training import initial, loop, metrics, restore
 
 CELL, FAILED, TEST = "cell.json", "failed.json", "test"
+MEND = "delete it, and run the study again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +100,9 @@ def read(study: Study, out: epath.Path) -> Done:
     for cell in study.cells():
         folder = _folder(out, cell)
         if (folder / CELL).exists():
-            trained[cell] = json.loads((folder / CELL).read_text())
+            trained[cell] = storage.read_json(folder / CELL, MEND, ("validation_accuracy",))
         elif (folder / FAILED).exists():
-            failed[cell] = json.loads((folder / FAILED).read_text())["reason"]
+            failed[cell] = storage.read_json(folder / FAILED, MEND, ("reason",))["reason"]
         if (folder / TEST / "results.json").exists():
             path = folder / "run" / "run.json"
             terms = json.loads(path.read_text())["objective"]["terms"] if path.exists() else ()
@@ -120,7 +121,8 @@ def chosen(study: Study, out: epath.Path) -> list[Cell]:
     for cell in study.cells():
         path = _folder(out, cell) / CELL
         if path.exists():
-            accuracy[cell] = json.loads(path.read_text())["validation_accuracy"]
+            note = storage.read_json(path, MEND, ("validation_accuracy",))
+            accuracy[cell] = note["validation_accuracy"]
     groups: dict[tuple, dict[float | None, list[Cell]]] = {}
     for cell in study.cells():
         key = (cell.method, cell.task, cell.student, cell.fraction)
@@ -205,7 +207,7 @@ def _check_same(study: Study, out: epath.Path) -> None:
     path = out / "study.json"
     runs = {cell.name: study.run(cell).to_json() for cell in study.cells()}
     runs = json.loads(json.dumps(runs))
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = storage.read_json(path, MEND) if path.exists() else {}
     for name, fields in runs.items():
         if before.get(name, fields) != fields:
             raise UserError(

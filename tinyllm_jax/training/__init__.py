@@ -2,6 +2,7 @@
 
     run.py          `Run`: every field of a run with its default and its limits
     recipes.py      what config files are made of, and how one becomes a `Run`
+    questions.py    which questions a run learns from, and which it validates on
     data.py         a corpus split as tokens; batch = f(seed, step)
     objective.py    the answer's and every teacher's term as one weighted cross-entropy
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping
@@ -13,10 +14,11 @@
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
     metrics.py      JSON lines of a run's numbers
     sinks.py        where their curves are shown: TensorBoard, Weights & Biases, Trackio
-    window.py       the numbers between two log lines, fetched so that no step waits
+    window.py       the numbers between two log lines, and the steps that were skipped
     throughput.py   tokens and useful FLOPs a second, and their share of the devices' peak
     lost_time.py    the seconds in which a run does not train, and a profile of some steps
     stop_request.py SIGTERM and Ctrl-C, followed between two steps
+    description.py  what a run says of itself before it begins
     loop.py         the training loop
     restore.py      a trained student, read back from a run's workdir
 

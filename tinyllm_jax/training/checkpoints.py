@@ -5,13 +5,16 @@ our own, `sha256.json`, which is checked before the step is restored. The target
 always a tree of shapes with this process's shardings, so a checkpoint can be restored on any mesh.
 """
 
+import contextlib
 import hashlib
 import json
 import operator
 import os
+import re
+import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import orbax.checkpoint as ocp
@@ -23,6 +26,7 @@ from tinyllm_jax.errors import UserError
 
 MANIFEST = "sha256.json"
 METRIC = "accuracy"
+READ_AT_ONCE = ("_CHECKPOINT_METADATA", "metrics")  # what Orbax reads of every step, unchecked
 
 
 class Checkpoints:
@@ -33,7 +37,7 @@ class Checkpoints:
       keep: how many of the last to keep; the best on validation is kept besides. None: read only.
 
     Raises:
-      UserError: Orbax cannot write there.
+      UserError: Orbax cannot write there, or a checkpoint's metrics are damaged.
     """
 
     def __init__(self, root: str | os.PathLike, keep: int | None = None):
@@ -44,6 +48,9 @@ class Checkpoints:
                 "alone; choose another --workdir"
             )
         self._sealing = threading.Lock()
+        for folder in _committed(self.root):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile by the run
+                verify(folder, READ_AT_ONCE)
         accuracy = operator.itemgetter(METRIC)
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True, best_fn=accuracy)
@@ -89,12 +96,18 @@ class Checkpoints:
           step: the step that the state is of.
           state: its "params" and "opt_state" are saved.
           metrics: {METRIC: the validation accuracy}; a step without it is never the best.
+
+        Raises:
+          UserError: this step, or the one before, cannot be written.
         """
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state["params"]),
             opt_state=ocp.args.StandardSave(state["opt_state"]),
         )
-        self.manager.save(step, args=args, metrics=metrics, force=True)
+        with self._saving():
+            self.manager.wait_until_finished()
+            self._require_room(state)
+            self.manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, abstract: dict) -> dict:
         """What was saved at a step.
@@ -128,14 +141,54 @@ class Checkpoints:
             ) from e
 
     def wait(self) -> None:
-        """Waits until everything is on disk."""
-        self.manager.wait_until_finished()
-        self._seal()
+        """Waits until everything is on disk.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        with self._saving():
+            self.manager.wait_until_finished()
+            self._seal()
 
     def close(self) -> None:
-        """Closes them, when everything is on disk."""
-        self.wait()
-        self.manager.close()
+        """Closes them, when everything is on disk; raises as `wait` does."""
+        with self._saving():
+            try:
+                self.wait()
+            finally:
+                self.manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Tells in one line why a checkpoint cannot be written; Orbax's errors share no class."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as e:
+            raise self._unwritable(_reason(e)) from None
+
+    def _require_room(self, state: dict) -> None:
+        """Raises a `UserError` where the disk has no room for a state.
+
+        Orbax finds that out as well, but in several threads at once, of which each prints it.
+        """
+        if not storage.is_local(self.root) or jax.process_count() > 1:
+            return
+        saved = (state["params"], state["opt_state"])
+        needed = sum(x.nbytes for x in jax.tree.leaves(saved))
+        self.root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.root).free
+        if free < needed:
+            raise self._unwritable(
+                f"it takes up to {needed / 2**20:,.1f} MiB, and the disk has {free / 2**20:,.1f}"
+            )
+
+    def _unwritable(self, reason: str) -> UserError:
+        return UserError(
+            f"cannot write a checkpoint into {self.root}: {reason}; make room there, and run the "
+            "same command again: it goes on from the last checkpoint, which is whole"
+        )
 
     def _seal(self) -> None:
         """Writes the missing manifests; called by the thread that commits steps, too."""
@@ -145,20 +198,35 @@ class Checkpoints:
             seal(self.root)
 
 
+def _reason(error: Exception) -> str:
+    """Why Orbax could not write; the system's own words where it names their number."""
+    text = " ".join(str(error).split())
+    number = re.search(r"os_error_code='(\d+)'", text)
+    return os.strerror(int(number[1])) if number else text[:200]
+
+
 def seal(root: epath.Path) -> None:
     """Writes the manifest of each committed step in `root` that has none."""
-    for folder in root.iterdir() if root.exists() else ():
-        if not folder.name.isdigit() or (folder / MANIFEST).exists():
+    for folder in _committed(root):
+        if (folder / MANIFEST).exists():
             continue
-        if not ocp.utils.is_checkpoint_finalized(folder):
-            continue  # on gs:// a step that is still being written already has its name
         try:
             storage.write(folder / MANIFEST, json.dumps(_hashes(folder), indent=0))
         except FileNotFoundError:
             continue  # deleted meanwhile: it is not among those to keep
 
 
-def verify(folder: epath.Path) -> None:
+def _committed(root: epath.Path) -> list[epath.Path]:
+    """The directories of the committed steps in `root`."""
+    return [
+        folder
+        for folder in (root.iterdir() if root.exists() else ())
+        # On gs:// a step that is still being written already has its name.
+        if folder.name.isdigit() and ocp.utils.is_checkpoint_finalized(folder)
+    ]
+
+
+def verify(folder: epath.Path, parts: Sequence[str] = ()) -> None:
     """Checks every file of a step against its manifest.
 
     A step without a manifest (the process was killed between the commit and the manifest) is loaded
@@ -166,6 +234,8 @@ def verify(folder: epath.Path) -> None:
 
     Args:
       folder: the directory of the step.
+      parts: the files and directories in it that are checked; none: all are, and a missing
+        manifest is told.
 
     Raises:
       UserError: a file is damaged, missing or new.
@@ -173,17 +243,18 @@ def verify(folder: epath.Path) -> None:
     manifest = folder / MANIFEST
     mend = "use another step, or delete this folder to go on from the one before"
     if not manifest.exists():
+        if parts:
+            return
         print(
             f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not "
             "checked",
             file=sys.stderr,
         )
         return
-    try:
-        expected = json.loads(manifest.read_bytes())
-    except ValueError:
-        raise UserError(f"{manifest} is not JSON; {mend}") from None
-    found = _hashes(folder)
+    expected = storage.read_json(manifest, mend)
+    if parts:
+        expected = {name: expected[name] for name in expected if name.split("/")[0] in parts}
+    found = _hashes(folder, parts)
     wrong = sorted(
         name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
     )
@@ -193,10 +264,17 @@ def verify(folder: epath.Path) -> None:
         )
 
 
-def _hashes(folder: epath.Path) -> dict[str, str]:
-    """The sha256 of every file in a step's directory but the manifest, by its path in there."""
+def _hashes(folder: epath.Path, parts: Sequence[str] = ()) -> dict[str, str]:
+    """The sha256 of every file in a step's directory but the manifest, by its path in there.
+
+    Args:
+      folder: the step's directory.
+      parts: the files and directories in it that are looked at; none: all.
+    """
     hashes = {}
     for path in _files(folder):
+        if parts and path.relative_to(folder).parts[0] not in parts:
+            continue
         if not path.name.startswith(MANIFEST):
             digest = hashlib.sha256()
             with path.open("rb") as file:

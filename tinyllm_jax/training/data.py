@@ -301,6 +301,13 @@ class Batches:
         found = collections.Counter(batch.shape for batch in self.epoch(0))
         return dict(found.most_common())
 
+    def longest(self) -> tuple[int, int, Shape]:
+        """The question with the longest input: its index, its tokens, and its batches' shape."""
+        tokens = self.sizes[:, :, 0].max(axis=1)
+        question = int(tokens.argmax())
+        shape = next(batch.shape for batch in self.epoch(0) if question in batch.index)
+        return question, int(tokens[question]), shape
+
     def useful_tokens(self) -> dict[str, float]:
         """The share, 0 to 1, of the "input", "target" and "both" positions that hold a token."""
         used = self.sizes.sum(axis=(0, 1))

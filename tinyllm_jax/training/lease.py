@@ -92,7 +92,8 @@ def _read(path: epath.Path) -> dict | None:
     """What the lease says; None where there is none, or nothing that a run wrote."""
     try:
         found = json.loads(path.read_bytes())
-        return found if found.keys() == {"owner", "host", "process", "time"} else None
+        whole = found.keys() == {"owner", "host", "process", "time"}
+        return found if whole and isinstance(found["time"], int | float) else None
     except (FileNotFoundError, ValueError, AttributeError):
         return None
 

@@ -8,25 +8,30 @@ import functools
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import (
     checkpoints,
     data,
+    description,
     initial,
     metrics,
     optimizer,
+    questions,
     sharding,
     sinks,
     throughput,
@@ -34,7 +39,7 @@ from tinyllm_jax.training import (
 )
 from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.run import Run
-from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.step import all_finite, init_state, make_step
 from tinyllm_jax.training.stop_request import StopRequest
 from tinyllm_jax.training.validation import Validation
 from tinyllm_jax.training.window import Window
@@ -88,8 +93,8 @@ def train(
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
 
     Raises:
-      UserError: bad input, an absent package, a workdir in use or of another run, or a loss that is
-        not finite.
+      UserError: bad input, an absent package, a workdir in use or of another run, a full disk, or
+        numbers that are not finite.
     """
     sinks.check(report_to)
     with contextlib.ExitStack() as until_the_end:
@@ -117,13 +122,14 @@ def _train(
     ###############################################################################################
     # The corpus, the objective, the tokenizer.
     say = functools.partial(print, file=sys.stderr) if jax.process_index() == 0 else lambda *a: None
+    say(f"devices   {description.devices()}")
     mesh = sharding.make_mesh(run.mesh)
     corpus = Corpus(corpus_dir, task=run.task)
     run = run.resolve(corpus.teachers)
     terms = run.objective.terms
     if jax.process_index() == 0:
         until_the_end.enter_context(workdir.lock(directory))
-    train_rows = corpus.nonempty_rows("train")
+    train_rows, validation_rows = questions.split(corpus, run.validation)
     tokenizer = initial.make_tokenizer(run.student, corpus.teachers, train_rows)
 
     ###############################################################################################
@@ -134,6 +140,7 @@ def _train(
 
     ###############################################################################################
     # Batches.
+    train_rows, left_out = questions.leave_out(train_rows, student, run.lengths.most_input)
     tokens = data.tokenize(
         train_rows, student, list(terms), run.lengths.target, list(run.objective.teachers or ())
     )
@@ -148,18 +155,17 @@ def _train(
         sharding.row_shards(mesh),
         run.lengths.multiple,
     )
-    steps = run.steps or math.ceil(run.epochs * batches.steps_per_epoch)
-    run = dataclasses.replace(run, steps=steps)
-    batches.ramp(run.objective.final_weights, steps)
-    validation_rows = corpus.nonempty_rows("validation")[: run.validation.questions or None]
+    run = run.of_steps(run.steps or math.ceil(run.epochs * batches.steps_per_epoch))
+    batches.ramp(run.objective.final_weights, run.steps)
     validation = Validation(validation_rows, student, run, mesh)
-    useful = batches.useful_tokens()
-    _describe(say, run, corpus, student, tokens, batches, validation, useful, mesh)
+    description.describe(say, run, corpus, student, tokens, batches, validation, mesh)
+    description.lengths(say, run, student, train_rows, left_out, batches, mesh)
 
     ###############################################################################################
     # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
     fixed = _fixed(run, corpus, student)
-    for line in workdir.check_same(directory, fixed, allow_changed):
+    changed = workdir.check_same(directory, run, fixed, allow_changed)
+    for line in changed:
         say(f"changed: {line}")
     tx = optimizer.make_optimizer(run.optimizer, run.steps)
     init = functools.partial(init_state, optimizer=tx, lora_only=shape.lora_rank > 0)
@@ -180,14 +186,17 @@ def _train(
         say(f"going on from step {start:,} of {run.steps:,}")
     else:
         state = fill(init, shardings)
-        if jax.process_index() == 0:
+
+    # What the run is stands in its workdir, unless there is nothing left to train.
+    writes = jax.process_index() == 0 and start < run.steps
+    if writes:
+        if not start or any(line.startswith("tokenizer was") for line in changed):
             inputs.save_tokenizer(tokenizer, directory / workdir.TOKENIZER)
-    workdir.write_run(
-        directory,
-        run,
-        shape,
-        fixed | {"corpus_directory": str(storage.absolute(corpus_dir)), "data": tokens.report},
-    )
+        about = {
+            "corpus_directory": str(storage.absolute(corpus_dir)),
+            "data": tokens.report | {"left_out": left_out},
+        }
+        workdir.write_run(directory, run, shape, fixed | about)
 
     ###############################################################################################
     # The loop.
@@ -196,14 +205,25 @@ def _train(
         donate_argnums=0,
         out_shardings=(shardings, NamedSharding(mesh, P())),
     )
-    log = metrics.Metrics(directory, start, jax.process_index() == 0, report_to, run.to_json())
+    healthy = jax.jit(all_finite, out_shardings=NamedSharding(mesh, P()))
+    log = metrics.Metrics(directory, start, writes, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
     peak = throughput.peak_flops(jax.devices()[0].device_kind, jax.device_count())
-    window = Window(list(terms), run.batch_size, log, schedule, peak)
     lost, traced = LostTime(), Profile(profile, start, run.steps)
     stop = StopRequest()
     progress = Progress("train", run.steps, "steps", start=start)
-    step = start
+    step = saved_at = start
+    saved_time = time.monotonic()
+
+    def diverged(step: int, what: str) -> UserError:
+        """The end of a run that cannot go on, with what is left of it and the mend."""
+        asked = [train_rows[q].question.id for q in batches.planned(step - 1).index if q >= 0]
+        saved.wait()
+        return _diverged(step, what, asked, saved.latest(), bool(run.optimizer.clip_norm))
+
+    window = Window(
+        list(terms), run.batch_size, log, schedule, run.stop_after_skipped, diverged, peak
+    )
 
     def prepare(index: int) -> tuple[dict, np.ndarray, throughput.Work]:
         batch = batches(index)
@@ -225,14 +245,32 @@ def _train(
                 window.roll()
             if jax.process_index() == 0:
                 progress.update(step, window.note)
-            asked = stop.reached(step)
-            if step % run.checkpoint.every == 0 or step == run.steps or asked:
-                window.flush()  # a loss that is not finite raises here, before it is saved
+            asked, last = stop.reached(step), step == run.steps
+            due = step % run.checkpoint.every == 0 or last
+            minutes = (time.monotonic() - saved_time) / 60
+            late = step % run.log_every == 0 and _late(run.checkpoint.minutes, minutes)
+            if not (due or late or asked):
+                continue
+
+            # What is saved must be of use. Steps that were skipped have changed nothing: a state
+            # that nothing follows from but skipped steps takes no good checkpoint's place.
+            window.roll()
+            learned = step - saved_at > window.skipped_in_row
+            if last and not learned:
+                why = "steps since the last checkpoint were skipped: they are not finite"
+                raise diverged(step, f"all {step - saved_at:,} {why}")
+            if learned and not bool(healthy(state)):
+                raise diverged(step, f"the parameters are not finite ({window.note})")
+            if learned and (last or asked or not window.skipped_in_row):
                 best = None
-                if not asked or step == run.steps:
+                if due and (last or not asked):
                     with lost.to("validation"):
-                        accuracy = validation.accuracy(state["params"])
-                        losses = validation.losses(state["params"])
+                        try:
+                            accuracy = validation.accuracy(state["params"])
+                            losses = validation.losses(state["params"])
+                        except UserError:
+                            what = f"the validation's scores are not finite ({window.note})"
+                            raise diverged(step, what) from None
                     log.write(
                         step,
                         validation_accuracy=accuracy,
@@ -246,7 +284,10 @@ def _train(
                     best = {checkpoints.METRIC: accuracy}
                 with lost.to("checkpoints"):
                     saved.save(step, state, best)
-                window.restart()
+                saved_at, saved_time = step, time.monotonic()
+            else:
+                say(f"\nstep {step:,}  not saved: the last steps are not finite and were skipped")
+            window.restart()
             if asked:
                 break
         with lost.to("checkpoints"):
@@ -256,6 +297,8 @@ def _train(
 
     ###############################################################################################
     # The end.
+    if window.skipped:
+        say(f"\nskipped   {window.skipped:,} steps whose loss or gradient was not finite")
     if start >= run.steps:
         say(f"nothing to do: {directory} is at step {start:,} of {run.steps:,}")
     elif step < run.steps:
@@ -271,7 +314,36 @@ def _train(
         window.seconds,
         throughput.median(window.rates),
         compiled._cache_size(),  # type: ignore[attr-defined]
-        useful,
+        batches.useful_tokens(),
+    )
+
+
+def _late(most: float, minutes: float) -> bool:
+    """Whether the last checkpoint is so many minutes ago; the first process's clock decides."""
+    if not most:
+        return False
+    if jax.process_count() == 1:
+        return minutes >= most
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(minutes >= most)))
+
+
+def _diverged(step: int, what: str, asked: list[str], good: int | None, clipped: bool) -> UserError:
+    """The error that ends a run whose numbers are not finite.
+
+    Args:
+      step: where.
+      what: what is not finite.
+      asked: the ids of the questions of that step.
+      good: the last checkpoint's step.
+      clipped: whether the run clips gradients.
+    """
+    named = ", ".join(asked[:16]) + (f" and {len(asked) - 16:,} more" if len(asked) > 16 else "")
+    clip = "" if clipped else " or set config.optimizer.clip_norm=1"
+    kept = f"the checkpoint of step {good:,} is kept" if good else "nothing of it was saved"
+    again = ", from there, or anew in another --workdir" if good else ""
+    return UserError(
+        f"step {step:,}: {what}; its questions are {named}; {kept}: lower "
+        f"config.optimizer.learning_rate{clip} and run again{again}"
     )
 
 
@@ -306,41 +378,3 @@ def _ahead(make: Callable, start: int, stop: int, lost: LostTime, depth: int = 2
             if i + depth < stop:
                 queue.append(pool.submit(make, i + depth))
             yield i, made
-
-
-def _describe(say, run, corpus, student, tokens, batches, validation, useful, mesh) -> None:
-    """Says what the run trains, on what, and how much of its rows is padding."""
-    size = sum(math.prod(x.shape) for x in jax.tree.leaves(student.params))
-    weights = run.student.weights or "random weights"
-    say(f"student   {run.student.name}  {size:,} parameters  {weights}  {student.config.dtype}")
-    say(
-        f"corpus    {corpus.task}  {len(tokens):,} training questions, "
-        f"{tokens.report['unknown_in_questions']:,} with words that the tokenizer does not know  "
-        f"teachers {', '.join(corpus.teachers) or 'none'}"
-    )
-    weight_of = run.objective.terms
-    for name, count in tokens.report["terms"].items():
-        say(
-            f"term      {name}  weight {weight_of[name]:g}  {count['targets']:,} targets  "
-            f"{count['missing_or_weightless']:,} missing  "
-            f"{count['contexts_cut']:,} contexts cut to {count['input_length']}  "
-            f"{count['targets_cut']:,} targets cut to {tokens.report['target_length']}  "
-            f"{count['unknown_in_targets']:,} targets with words that the tokenizer does not know"
-        )
-    shapes = ", ".join(
-        " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
-    )
-    say(
-        f"batches   {run.batch_size} questions  "
-        f"{'packed' if run.lengths.packing else 'one target'} a row  shapes {shapes}  "
-        f"useful tokens {100 * useful['input']:.0f} % of inputs, "
-        f"{100 * useful['target']:.0f} % of targets  mesh {dict(mesh.shape)}"
-    )
-    without = ""
-    if validation.without:
-        without = f"  no rationale of {', '.join(validation.without)}: no held-out loss of it"
-    say(
-        f"validate  {validation.count:,} questions  "
-        f"{validation.unknown:,} with words that the tokenizer does not know  "
-        f"{validation.choices.alike:,} with choices that it cannot tell apart{without}"
-    )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from tinyllm_jax import storage
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import sinks
 
 
@@ -15,7 +16,8 @@ class Metrics:
     """Appends rows to a run's `metrics.jsonl`, and draws their curves elsewhere.
 
     A row is {"step", "loss", "terms": {term: loss}, "learning_rate", "grad_norm"} with the rates of
-    `throughput.Rates` that are known; or {"step", "validation_accuracy", "validation_questions",
+    `throughput.Rates` that are known, with "skipped" where steps since the row before were skipped,
+    and without what is not finite; or {"step", "validation_accuracy", "validation_questions",
     "validation_terms": {term: loss}}; or, once at the end, {"step", "seconds_lost": {what:
     seconds}}, see `LostTime`.
 
@@ -78,8 +80,14 @@ class Metrics:
 
     def _add(self, line: str) -> None:
         if storage.is_local(self._path):
-            with self._path.open("a") as file:
-                file.write(line)
+            try:
+                with self._path.open("a") as file:
+                    file.write(line)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {self._path}: {error.strerror or error}; make room there, and "
+                    "run the same command again: it goes on from the last checkpoint"
+                ) from None
             return
         self._lines.append(line)
         waiting = self._rewriting
@@ -96,11 +104,24 @@ def _line(row: dict) -> str:
 
 
 def read(path: epath.Path) -> list[dict]:
-    """The rows of a `metrics.jsonl`; none where there is no file. A torn last line is left out."""
+    """The rows of a `metrics.jsonl`; none where there is no file.
+
+    A last line without an end is left out: the run was killed as it wrote it.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+            _ = row["step"] + 0
+        except (ValueError, TypeError, KeyError):
+            raise UserError(
+                f"damaged file {path}: line {number} is not a row of metrics; delete that line"
+            ) from None
+        rows.append(row)
     return rows

@@ -9,12 +9,16 @@ def schedule(fields: Optimizer, steps: int) -> optax.Schedule:
     """The learning rate as a function of the step.
 
     It rises linearly in the warm-up. Then it is constant, or falls to 0, linearly or as a cosine.
+    The optimizer counts the steps that it took, so a skipped step is none.
 
     Args:
       fields: the run's.
       steps: the number of the run's steps.
+
+    Raises:
+      UserError: the warm-up is longer than the run.
     """
-    peak, warmup = fields.learning_rate, fields.warmup_steps
+    peak, warmup = fields.learning_rate, fields.warmup(steps)
     left = max(steps - warmup, 1)
     after = {
         "constant": optax.constant_schedule(peak),

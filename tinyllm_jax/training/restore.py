@@ -6,7 +6,6 @@ from jax.sharding import SingleDeviceSharding
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs, lora, model
-from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import checkpoints, initial, workdir
 
@@ -51,8 +50,14 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
         or gone.
     """
     run = workdir.read_run(directory)
-    shape = StudentConfig(**workdir.read_json(directory / workdir.STUDENT))
+    shape = workdir.read_student(directory)
+    trained_with = workdir.read_json(directory / workdir.RUN, ("tokenizer",))["tokenizer"]
     tokenizer = inputs.load_tokenizer(directory / workdir.TOKENIZER)
+    if inputs.fingerprint(tokenizer) != trained_with:
+        raise UserError(
+            f"{directory / workdir.TOKENIZER} is not the tokenizer that the student was trained "
+            f"with; {workdir.MEND}"
+        )
     sharding = SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

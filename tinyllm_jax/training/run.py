@@ -24,6 +24,9 @@ AFTER = "rationale after"  # the term of a rationale that follows the answer in 
 
 MOST_SEED = 2**32 - 1  # JAX makes keys of 32 bits: a larger seed would repeat a smaller one
 
+# How often a run is saved whose config does not say it.
+CHECKPOINTS, MOST_APART = 10, 500  # at least so many, at most so many steps apart
+
 
 def prefix(target: str) -> str:
     """The words by which a student is asked for a target."""
@@ -79,6 +82,10 @@ class _Part:
 def _check_kind(name: str, value: Any, kind: Any) -> None:
     """Raises a `UserError` where a value is of another type than its field."""
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+    if kind == tuple[str, ...]:
+        if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
+            raise UserError(f"{name} is {value!r}; it must be texts, like ('q', 'v')")
+        return
     if kind not in words:
         return
     accepted = (int, float) if kind is float else kind
@@ -105,6 +112,14 @@ class StudentSpec(_Part):
     lora_alpha: float = _range(16.0, above=0)
     lora_targets: tuple[str, ...] = ("q", "v")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lora_rank and not self.lora_targets:
+            raise UserError(
+                "config.student.lora_targets names nothing, so nothing would be trained; give "
+                "some, like ('q', 'v'), or set config.student.lora_rank=0 to train everything"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Lengths(_Part):
@@ -114,7 +129,10 @@ class Lengths(_Part):
 
     # Tokens; 0: the task's own. Only contexts are cut to it; a longer question raises it.
     input: int = _range(0, least=0)
-    target: int = _range(256, least=1)  # tokens
+    # Tokens, or `input` where that is more: a question that takes more without its context is left
+    # out of training, because the memory of attention grows with their square. 0: none is.
+    most_input: int = _range(2048, least=0)
+    target: int = _range(256, least=2)  # tokens, with the end of sequence
     packing: bool = True  # several questions a row; False: one (question, target) a row
     buckets: int = _range(4, least=1)  # the most static shapes a run compiles
     multiple: int = _range(8, least=1)  # row lengths are multiples of this; 128 suits TPUs
@@ -143,7 +161,10 @@ class Objective(_Part):
 
     def __post_init__(self):
         super().__post_init__()
+        if not isinstance(self.teachers, Mapping | None):
+            raise UserError(f"config.objective.teachers is {self.teachers!r}; it must be weights")
         for teacher, weight in (self.teachers or {}).items():
+            _check_kind(f"config.objective.teachers['{teacher}']", weight, float)
             if not 0 <= weight < math.inf:
                 raise UserError(
                     f"config.objective.teachers gives '{teacher}' the weight {weight}; "
@@ -202,12 +223,36 @@ class Optimizer(_Part):
     name: str = _one_of("adamw", "adafactor")
     learning_rate: float = _range(5e-5, above=0)
     schedule: str = _one_of("linear", "constant", "cosine")  # after the warm-up
-    warmup_steps: int = _range(0, least=0)
+    warmup_steps: float = _range(0.0, least=0)  # below 1: a share of the run's steps
     weight_decay: float = _range(0.0, least=0)
     clip_norm: float = _range(0.0, least=0)  # 0: none
     b1: float = _range(0.9, least=0, most=0.99999999)
     b2: float = _range(0.999, least=0, most=0.99999999)
     eps: float = _range(1e-8, above=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.warmup_steps >= 1 and self.warmup_steps != int(self.warmup_steps):
+            raise UserError(
+                f"config.optimizer.warmup_steps is {self.warmup_steps}; it must be a whole number "
+                "of steps, or, below 1, a share of the run's"
+            )
+
+    def warmup(self, steps: int) -> int:
+        """The steps in which the learning rate rises, in a run of so many steps.
+
+        Raises:
+          UserError: they are more than the run has.
+        """
+        warmup = self.warmup_steps
+        found = round(warmup * steps) if warmup < 1 else int(warmup)
+        if found > steps:
+            raise UserError(
+                f"config.optimizer.warmup_steps is {found:,}, and the run has {steps:,} steps: the "
+                "learning rate would never reach its peak; give fewer, or a share of the run's "
+                "steps, e.g. 0.05"
+            )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +272,10 @@ class Checkpointing(_Part):
 
     PATH = "checkpoint."
 
-    every: int = _range(500, least=1)  # steps; each checkpoint is validated
+    # Steps; each checkpoint is validated. 0: at least ten times in a run, and every 500 steps.
+    every: int = _range(0, least=0)
+    # Besides, when the last one is so long ago, at the next log line, without validation; 0: never.
+    minutes: float = _range(0.0, least=0)
     keep: int = _range(2, least=1)  # the last k, and the best on validation
 
 
@@ -237,7 +285,10 @@ class ValidationSet(_Part):
 
     PATH = "validation."
 
-    questions: int = _range(0, least=0)  # the first n of the validation split; 0: all
+    # Above 0: so large a share of the training questions, chosen by their content, is held out and
+    # takes the place of the validation split.
+    share: float = _range(0.0, least=0, most=0.9)
+    questions: int = _range(0, least=0)  # the first n of them; 0: all
     batch_size: int = _range(32, least=1)
 
 
@@ -252,6 +303,8 @@ class Run(_Part):
     steps: int = _range(0, least=0)  # 0: as many as `epochs` needs
     epochs: float = _range(1.0, least=0)
     log_every: int = _range(20, least=1)  # steps
+    # A step whose loss or gradient is not finite is skipped; so many in a row end the run.
+    stop_after_skipped: int = _range(10, least=1)
     student: StudentSpec = StudentSpec()
     lengths: Lengths = Lengths()
     objective: Objective = Objective()
@@ -289,6 +342,18 @@ class Run(_Part):
         objective = dataclasses.replace(self.objective, teachers=used)
         _ = objective.terms  # raises where nothing has a weight
         return dataclasses.replace(self, objective=objective)
+
+    def of_steps(self, steps: int) -> Run:
+        """The run when it is known how many steps it has: what depends on that is settled."""
+        often = self.checkpoint.every or max(1, min(MOST_APART, steps // CHECKPOINTS))
+        return dataclasses.replace(
+            self,
+            steps=steps,
+            optimizer=dataclasses.replace(
+                self.optimizer, warmup_steps=self.optimizer.warmup(steps)
+            ),
+            checkpoint=dataclasses.replace(self.checkpoint, every=often),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them; `from_fields` reads it."""

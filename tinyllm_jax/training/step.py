@@ -45,6 +45,15 @@ def init_state(params: dict, optimizer: optax.GradientTransformation, lora_only:
     return {"params": params, "opt_state": opt_state, "step": jnp.zeros((), jnp.int32)}
 
 
+def all_finite(state: State) -> jax.Array:
+    """Whether a state is of use: the parameters' norm and the optimizer's numbers are finite.
+
+    The norm of parameters that a far too large step has blown up is infinite before they are.
+    """
+    numbers = [*jax.tree.leaves(state["opt_state"]), optax.tree.norm(state["params"])]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
+
+
 def make_step(
     config: StudentConfig, optimizer: optax.GradientTransformation, seed: int
 ) -> Callable:
@@ -60,7 +69,9 @@ def make_step(
     Returns:
       A function `step(state, batch) -> (state, metrics)`. The batch is as `data.Batches` makes it,
       without "tokens"; its arrays, but for "scale", have a leading axis of M microbatches. The
-      metrics are "loss" and "grad_norm", scalars, and "sums" (T,), see `objective.weighted_loss`.
+      metrics are "loss" and "grad_norm", scalars, "sums" (T,), see `objective.weighted_loss`, and
+      "skipped", a scalar of bool: the loss or the gradient's norm was not finite, so that the
+      parameters and the optimizer's state are what they were before the step.
     """
 
     def loss(
@@ -92,12 +103,20 @@ def make_step(
         else:
             (value, sums, grads), _ = jax.lax.scan(micro_grads, zero, (jnp.arange(count), micros))
 
-        updates, opt_state = optimizer.update(grads, state["opt_state"], trained)
-        new = {
-            "params": join_params(optax.apply_updates(trained, updates), frozen),
-            "opt_state": opt_state,
+        # A step that is not finite changes nothing.
+        grad_norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+
+        def update(trained: dict, opt_state: optax.OptState) -> tuple[dict, optax.OptState]:
+            updates, opt_state = optimizer.update(grads, opt_state, trained)
+            return optax.apply_updates(trained, updates), opt_state
+
+        kept = jax.lax.cond(finite, update, lambda *same: same, trained, state["opt_state"])
+        new_state = {
+            "params": join_params(kept[0], frozen),
+            "opt_state": kept[1],
             "step": state["step"] + 1,
         }
-        return new, {"loss": value, "sums": sums, "grad_norm": optax.tree.norm(grads)}
+        return new_state, {"loss": value, "sums": sums, "grad_norm": grad_norm, "skipped": ~finite}
 
     return step

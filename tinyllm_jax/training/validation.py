@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.corpus.schema import Row
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import decoding, inputs, model, partition, scoring
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
@@ -33,6 +34,7 @@ class Validation:
     Attributes:
       count: the number of questions.
       unknown: how many of them have a word that the tokenizer does not know.
+      longest: the tokens of the longest of them.
       without: the terms that no question has a target of; they have no loss.
     """
 
@@ -45,6 +47,7 @@ class Validation:
         # The choices of every question.
         encoded = student.encode(questions).rows
         self.unknown = inputs.unknown_tokens(student.tokenizer, encoded)
+        self.longest = max(map(len, encoded))
         self.choices = scoring.Choices(
             student.tokenizer,
             questions,
@@ -84,17 +87,27 @@ class Validation:
         self.sums = jax.jit(functools.partial(_sums, student.config), out_shardings=everywhere)
 
     def accuracy(self, params: dict) -> float:
-        """The share of questions whose gold choice is the likeliest, 0 to 1."""
+        """The share of questions whose gold choice is the likeliest, 0 to 1.
+
+        Raises:
+          UserError: a score is not finite.
+        """
         return self.choices.accuracy(lambda batch: self.score(params, batch))
 
     def losses(self, params: dict) -> dict[str, float]:
-        """Each term's mean loss a token, in nats; a term in `without` is left out."""
+        """Each term's mean loss a token, in nats; a term in `without` is left out.
+
+        Raises:
+          UserError: a loss is not finite.
+        """
         total = np.zeros(len(self.terms))
         tokens = np.zeros(len(self.terms), np.int64)
         running = [(self.sums(params, batch), counts) for batch, counts in self.targets]
         for sums, counts in running:
             total += np.asarray(sums)
             tokens += counts
+        if not np.isfinite(total).all():
+            raise UserError("a loss of the validation questions is not finite")
         return {
             term: float(total[index] / tokens[index])
             for index, term in enumerate(self.terms)

@@ -16,6 +16,7 @@ import dataclasses
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 
 import jax
 from etils import epath
@@ -35,6 +36,7 @@ CONFIG, RUN, TOKENIZER, STUDENT, CHECKPOINTS, LEASE, REPORTS = (
     "lease.json",
     "reports.json",
 )
+MEND = "restore it from a copy, or train again in another --workdir"
 
 
 def lock(workdir: epath.Path) -> contextlib.AbstractContextManager:
@@ -47,7 +49,7 @@ def lock(workdir: epath.Path) -> contextlib.AbstractContextManager:
         return lease.hold(workdir / LEASE)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "a+")  # noqa: SIM115 (the lock lasts while it is open)
+        file = open(workdir / ".lock", "a+", errors="replace")  # noqa: SIM115 (the lock lasts while it is open)
     except OSError as e:
         raise UserError(
             f"cannot write the workdir {workdir}: {e.strerror}; choose another --workdir"
@@ -70,31 +72,57 @@ def lock(workdir: epath.Path) -> contextlib.AbstractContextManager:
     return file
 
 
-def check_same(workdir: epath.Path, fixed: dict, allow_changed: bool) -> list[str]:
-    """Compares what a run must not change with what the workdir was trained with.
+def check_same(workdir: epath.Path, run: Run, fixed: dict, allow_changed: bool) -> list[str]:
+    """Compares a run with the one that the workdir was trained with.
+
+    Args:
+      workdir: the directory.
+      run: the resolved run.
+      fixed: what a run must not change under way, as run.json has it.
+      allow_changed: whether that may differ all the same.
 
     Returns:
-      One line per difference, when they are allowed.
+      One line per field that differs, with both values: of `fixed`, where that is allowed, and of
+      the config, whose other fields may change.
 
     Raises:
-      UserError: something differs and `allow_changed` is off.
+      UserError: something of `fixed` differs and `allow_changed` is off.
     """
-    fixed = json.loads(json.dumps(fixed))  # as it is read back
-    path = workdir / RUN
-    if not path.exists():
-        return []
-    before = read_json(path)
-    changed = [
-        f"{name} was {_short(before.get(name))}, is {_short(value)}"
-        for name, value in fixed.items()
-        if before.get(name) != value
-    ]
+    changed, config = [], []
+    if (workdir / RUN).exists():
+        before = read_json(workdir / RUN, tuple(fixed))
+        changed = _differences({name: before[name] for name in fixed}, fixed)
+    if (workdir / CONFIG).exists():
+        before, now = read_json(workdir / CONFIG), run.to_json()
+        both = before.keys() & now.keys()  # another version may have other fields
+        # What the objective is stands in `fixed` too, in the way in which it matters.
+        config = _differences(
+            {name: before[name] for name in both - {"objective"}},
+            {name: now[name] for name in both - {"objective"}},
+            "config.",
+        )
     if changed and not allow_changed:
         raise UserError(
-            f"{workdir} was trained otherwise: {'; '.join(changed)}; "
+            f"{workdir} was trained otherwise: {'; '.join([*changed, *config])}; "
             "use another --workdir, or --allow_changed to go on regardless"
         )
-    return changed
+    return [*changed, *config]
+
+
+def _differences(before: dict, now: dict, path: str = "") -> list[str]:
+    """One text for each field that differs between two JSON objects, nested ones included."""
+    now = json.loads(json.dumps(now))  # as it is read back
+    texts = []
+    for name in sorted(before.keys() | now.keys()):
+        was, is_now = before.get(name), now.get(name)
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            texts += _differences(was, is_now, f"{path}{name}.")
+        elif was != is_now:
+            told = [
+                json.dumps(fields[name]) if name in fields else "absent" for fields in (before, now)
+            ]
+            texts.append(f"{path}{name} was {told[0]}, is {told[1]}")
+    return texts
 
 
 def write_run(workdir: epath.Path, run: Run, student: StudentConfig, fixed: dict) -> None:
@@ -113,27 +141,34 @@ def read_run(workdir: epath.Path) -> Run:
     """
     if not (workdir / CONFIG).exists():
         raise UserError(f"{workdir} is not the workdir of a run: it has no {CONFIG}")
+    fields = read_json(workdir / CONFIG)
     try:
-        return Run.from_fields(read_json(workdir / CONFIG))
+        return Run.from_fields(fields)
     except UserError as e:
         raise UserError(
-            f"{workdir / CONFIG}: {e}; the run is of another version of tinyllm_jax: train it again"
+            f"{workdir / CONFIG}: {e}; it is damaged, or of another version of tinyllm_jax: train "
+            "it again"
         ) from None
 
 
-def read_json(path: epath.Path) -> dict:
-    """A JSON file of a workdir; a `UserError` names it when it is damaged."""
+def read_student(workdir: epath.Path) -> StudentConfig:
+    """The shape of a workdir's student.
+
+    Raises:
+      UserError: its file is absent or damaged.
+    """
+    found = read_json(workdir / STUDENT)
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as e:
-        raise UserError(f"cannot read {path}: {e}; the workdir is damaged") from None
+        return StudentConfig(**found)
+    except TypeError as e:
+        raise UserError(f"damaged file {workdir / STUDENT}: {e}; {MEND}") from None
+
+
+def read_json(path: epath.Path, fields: Sequence[str] = ()) -> dict:
+    """A JSON file of a workdir, with `fields`; a `UserError` names it when it is damaged."""
+    return storage.read_json(path, MEND, fields)
 
 
 def write_json(path: epath.Path, value: dict) -> None:
     """Writes JSON whole or not at all."""
     storage.write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def _short(value) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return text if len(text) <= 120 else text[:117] + "..."
