@@ -75,6 +75,8 @@ def select(
     else:
         if run is None or directory is None:
             raise UserError(f"policy {policy} trains readers: it needs --config and --workdir")
+        if policy == "router" and len(corpus.teachers) < 2:
+            raise UserError("a router chooses among teachers: this corpus has one")
         known = _utilities(corpus, run, directory)
         made_from["reader"] = {**run.to_json(), "objective": {"answer": 1.0}}
         made_from["teachers"] = reader.summary(known, corpus.teachers)
@@ -85,13 +87,8 @@ def select(
         elif policy == "soft":
             given = weights.soft(known)
         else:
-            if len(corpus.teachers) < 2:
-                raise UserError("a router chooses among teachers: this corpus has one")
-            states = mean_states(
-                reader.reader(directory / "reader-0-0"), [row.question for row in rows]
-            )
-            trained = router.train(states, known, run.seed)
-            suits = np.asarray(router.scores(trained, states), np.float64)
+            student = reader.reader(directory / "reader-0-0")
+            suits = _routed(student, [row.question for row in rows], known, run.seed)
             given = weights.selected(np.where(np.isnan(known), np.nan, suits))
     if np.isnan(known).all():
         raise UserError(f"{corpus.directory} has nothing that policy {policy} can judge by")
@@ -144,6 +141,14 @@ def mean_states(student: Student, questions: Sequence[Question], batch: int = 64
             row[: len(tokens)] = tokens
         found.append(np.asarray(mean(student.params, ids)))
     return np.concatenate(found)[: len(encoded)]
+
+
+def _routed(
+    student: Student, questions: Sequence[Question], utility: np.ndarray, seed: int
+) -> np.ndarray:
+    """How well each teacher suits each question, (Q, T), as a router learns it from utilities."""
+    states = mean_states(student, questions)
+    return np.asarray(router.scores(router.train(states, utility, seed), states), np.float64)
 
 
 def _utilities(corpus: Corpus, run: Run, directory: epath.Path) -> np.ndarray:
