@@ -130,6 +130,7 @@ install() {
 }
 
 start() {
+  [ "$(run_state)" != busy ] || refuse_busy
   repeatedly on_workers all "tinyllm_jax/launch/tpu_worker.sh start$flags"
 }
 
@@ -144,6 +145,10 @@ run_state() { # prints running, busy, absent, unreachable, or the exit status, o
     *running*) echo running ;;
     *) tail -n 1 <<< "$said" ;;
   esac
+}
+
+refuse_busy() {
+  die "a run with other flags is under way on the TPU $name: launch/tpu_vm.sh logs $name $zone" 2
 }
 
 evaluate() {
@@ -168,7 +173,7 @@ train() {
     case $state in
       0) break ;;
       2) last_lines; die "the run was refused; its last lines are above" 2 ;;
-      busy) die "a run with other flags is under way on the TPU $name: launch/tpu_vm.sh logs $name $zone" 2 ;;
+      busy) refuse_busy ;;
       running) unreachable=0 ;;
       unreachable) # where the TPU is going, `up` will see it
         unreachable=$((unreachable + 1))

@@ -29,6 +29,7 @@ start() {
   exec 9> "$run/lock"
   if ! flock --nonblock 9; then
     echo "tpu_worker: a run is under way already" >&2
+    same_flags "$@"
     return
   fi
   rm -f "$run/status"

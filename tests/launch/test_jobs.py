@@ -101,7 +101,9 @@ def test_the_jobset_is_one_process_a_host_and_stops_at_bad_input():
     assert rule["action"] == "FailJob" and rule["onExitCodes"]["values"] == [2]
     assert rule["onExitCodes"]["containerName"] == container["name"]
     assert pod["restartPolicy"] == "Never"  # a podFailurePolicy needs it
-    assert jobset["spec"]["failurePolicy"]["rules"][0]["action"] == "FailJobSet"
+    (rule,) = jobset["spec"]["failurePolicy"]["rules"]
+    assert rule.keys() == {"name", "action", "onJobFailureReasons"}
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
     assert container["args"][:2] == ["train", "--distributed"]
     assert any("--workdir=gs://" in word for word in container["args"])
 

@@ -139,8 +139,9 @@ def test_a_run_under_way_is_looked_after_and_not_disturbed(tpu):
         assert tpu.run("launch/tpu_vm.sh", step, *TRAIN[2:]).returncode == 0
     assert "the run is running" in tpu.run("launch/tpu_vm.sh", "status", *TRAIN[2:4]).stderr
     assert tpu.lines("tinyllm").count("train") == 1
-    other = tpu.run(*TRAIN, "--config.seed=2")
-    assert other.returncode == 2 and "a run with other flags is under way" in other.stderr
+    for step in ("train", "start"):
+        other = tpu.run("launch/tpu_vm.sh", step, *TRAIN[2:], "--config.seed=2")
+        assert other.returncode == 2 and "a run with other flags is under way" in other.stderr
     assert len(tpu.calls("tpu-vm scp")) == 1
 
     assert tpu.run("launch/tpu_vm.sh", "down", *TRAIN[2:4]).returncode == 0
@@ -174,7 +175,7 @@ def test_a_dry_run_prints_the_commands_and_runs_none(tpu):
     commands = done.stdout.splitlines()
     assert [" ".join(line.split()[3:5]) for line in commands] == [
         *("queued-resources list", "queued-resources create", "tpu-vm scp"),
-        *("tpu-vm ssh", "tpu-vm ssh", "tpu-vm ssh"),
+        *["tpu-vm ssh"] * 4,
     ]
     assert "--spot" in commands[1]
     # They can be pasted: here, to the fake.
