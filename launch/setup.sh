@@ -1,24 +1,34 @@
-# Makes the virtual environment .venv in the checkout, or reuses it. To be sourced: `source launch/setup.sh [EXTRAS]`.
-# EXTRAS, e.g. "dev,tf" or "cuda13": see pyproject.toml. PYTHON names the interpreter (default python3), 3.11 or 3.12.
-# Afterwards the current directory is the checkout, and `tinyllm` and `python` are the environment's.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-extras=${1:-}
-python=${PYTHON:-python3}
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || { echo "setup: no $python; set PYTHON=/path/to/python3.12" >&2; exit 2; }
-constraints=launch/constraints-$version.txt
-if [ ! -f "$constraints" ]; then
-  echo "setup: Python $version is not supported; set PYTHON to a Python 3.11 or 3.12" >&2
-  exit 2
-fi
-stamp=$(cat pyproject.toml "$constraints" | cksum)
-done_file=.venv/.installed-${extras//,/-}
-if [ "$(cat "$done_file" 2>/dev/null)" != "$version $stamp" ]; then
-  echo "setup: installing into .venv (Python $version${extras:+, extras $extras}); a few minutes the first time" >&2
+# shellcheck shell=bash
+# Makes the virtual environment .venv in the checkout, or reuses it: `source launch/setup.sh [EXTRAS]`.
+# EXTRAS, e.g. "dev,tf" or "cuda13": see pyproject.toml. launch/python.sh says which Python it has.
+# Afterwards the current directory is the checkout, and `tinyllm` and `python` are the environment's. Nothing relies on the
+# caller's `set -e`: where a step fails, so does this script, and nothing is marked as installed.
+
+install_tinyllm() { # PYTHON VERSION EXTRAS
+  local clear=
   # An environment of another Python version is made anew.
-  clear=  # the caller's environment may hold a variable of this name
-  grep -qs "^version = $version\." .venv/pyvenv.cfg || clear=--clear
-  "$python" -m venv $clear .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c "$constraints" -e ".${extras:+[$extras]}"
-  echo "$version $stamp" > "$done_file"
-fi
-PATH=$PWD/.venv/bin:$PATH
+  grep -qs "^version = $2\." .venv/pyvenv.cfg || clear=--clear
+  "$1" -m venv $clear .venv &&
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c "launch/constraints-$2.txt" -e ".${3:+[$3]}"
+}
+
+set_up() { # [EXTRAS]
+  local extras=${1:-} python version stamp done_file
+  cd "$(dirname "${BASH_SOURCE[0]}")/.." || return
+  source launch/python.sh
+  python=$(find_python) || return
+  version=$(version_of "$python")
+  stamp=$(cat pyproject.toml "launch/constraints-$version.txt" | cksum)
+  done_file=.venv/.installed-${extras//,/-}
+  if [ "$(cat "$done_file" 2> /dev/null)" != "$version $stamp" ]; then
+    echo "setup: installing into .venv (Python $version${extras:+, extras $extras}); a few minutes the first time" >&2
+    if ! install_tinyllm "$python" "$version" "$extras"; then
+      echo "setup: the installation failed; the same command tries it again" >&2
+      return 1
+    fi
+    echo "$version $stamp" > "$done_file"
+  fi
+  PATH=$PWD/.venv/bin:$PATH
+}
+
+set_up "$@"

