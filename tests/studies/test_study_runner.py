@@ -130,6 +130,16 @@ def test_another_study_in_the_same_directory_is_refused(things_corpus, tmp_path)
     with pytest.raises(UserError, match="holds a cell things-answers_only-s0 of another config"):
         runner._check_same(study_of(config), tmp_path)
 
+    # What a policy does belongs to a cell too, and so does the corpus.
+    helpful = {"name": "helpful", "teachers": "all", "policy": "helpful"}
+    config = small(things_corpus, (*METHODS, helpful))
+    runner._check_same(study_of(config), tmp_path)
+    config.methods = (*METHODS, {**helpful, "threshold": -0.1})
+    with pytest.raises(UserError, match="holds a cell things-helpful-s0 of another config"):
+        runner._check_same(study_of(config), tmp_path)
+    with pytest.raises(UserError, match="of another config"):
+        runner._check_same(study_of(small(tmp_path / "other", METHODS)), tmp_path)
+
 
 @pytest.mark.parametrize(
     "change, words",

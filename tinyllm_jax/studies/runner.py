@@ -13,6 +13,7 @@ from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import results, score
+from tinyllm_jax.selection.select import POLICIES
 from tinyllm_jax.studies.derive import corpus_of
 from tinyllm_jax.studies.study import ZERO_SHOT, Cell, Study
 from tinyllm_jax.training import initial, loop, metrics, restore
@@ -203,9 +204,9 @@ def _of_shard(cells: list[Cell], shard: tuple[int, int]) -> list[Cell]:
 
 
 def _check_same(study: Study, out: epath.Path) -> None:
-    """Writes down what the study's cells are, and refuses a directory of other runs of one name."""
+    """Writes down what the study's cells are, and refuses one that holds others of a name."""
     path = out / "study.json"
-    runs = {cell.name: study.run(cell).to_json() for cell in study.cells()}
+    runs = {cell.name: _what_counts(study, cell) for cell in study.cells()}
     runs = json.loads(json.dumps(runs))
     before = storage.read_json(path, MEND) if path.exists() else {}
     for name, fields in runs.items():
@@ -216,6 +217,15 @@ def _check_same(study: Study, out: epath.Path) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     storage.write(path, json.dumps(before | runs, indent=1, sort_keys=True))
+
+
+def _what_counts(study: Study, cell: Cell) -> dict:
+    """All that makes a cell's result what it is, but for its corpus's content."""
+    method = study.methods[cell.method]
+    found = study.run(cell).to_json() | {"corpus": study.corpus(cell), "policy": method.policy}
+    if method.policy in POLICIES:
+        found |= {"threshold": method.threshold, "reader": study.reader(cell).to_json()}
+    return found
 
 
 def _note_failure(folder: epath.Path, error: Exception) -> None:
