@@ -11,8 +11,10 @@ second asks how far more questions about each thing, from one to four, close the
 students of answers and of both teachers.
 
 The student is the quickstart's and starts from nothing. Readers learn for 250 steps; with 500 they
-read no better. At the threshold of `helpful` they drop, with seed 10, 66 % of the wrong rationales
-and 4 to 8 % of the right ones (59 and 2 to 3 % at -0.25, 75 and 6 to 12 % at 0).
+read no better. With seed 10 they drop 45 % of the wrong rationales and 1 to 2 % of the right ones
+at the default threshold of -0.5 nats, and 66 and 4 to 8 % at -0.1. The second is shown beside the
+first, because a right rationale that is dropped costs more than a wrong one that stays: a teacher
+says what a thing is made of only where it is asked about.
 """
 
 import ml_collections
@@ -43,7 +45,8 @@ def get_config(part: str = "methods"):
         {"name": "shape", "teachers": "shape"},
         {"name": "both", "teachers": "material+shape"},
         {"name": "all three", "teachers": "all"},
-        {"name": "helpful", "teachers": "all", "policy": "helpful", "threshold": -0.1},
+        {"name": "helpful", "teachers": "all", "policy": "helpful"},
+        {"name": "helpful at -0.1", "teachers": "all", "policy": "helpful", "threshold": -0.1},
         {"name": "permuted", "teachers": "material+shape", "policy": "permuted"},
     )
     return study

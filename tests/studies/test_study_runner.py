@@ -7,6 +7,7 @@ import ml_collections
 import pytest
 
 from tinyllm_jax import cli
+from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import score
@@ -139,6 +140,16 @@ def test_another_study_in_the_same_directory_is_refused(things_corpus, tmp_path)
         runner._check_same(study_of(config), tmp_path)
     with pytest.raises(UserError, match="of another config"):
         runner._check_same(study_of(small(tmp_path / "other", METHODS)), tmp_path)
+
+
+def test_a_corpus_without_test_questions_is_known_before_any_work(things_corpus, tmp_path):
+    corpus = Corpus(things_corpus)
+    rows = {split: corpus.rows(split) for split in ("train", "validation")} | {"test": []}
+    store.write_corpus(tmp_path / "corpus", "things", corpus.teachers, rows, {}, "by hand")
+    study = study_of(small(tmp_path / "corpus", METHODS))
+    with pytest.raises(UserError, match="has no test questions"):
+        runner.run(study, tmp_path / "out")
+    assert not (tmp_path / "out" / "cells").exists()
 
 
 @pytest.mark.parametrize(

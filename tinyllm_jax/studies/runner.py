@@ -16,6 +16,7 @@ from tinyllm_jax.evaluation import results, score
 from tinyllm_jax.selection.select import POLICIES
 from tinyllm_jax.studies.derive import corpus_of
 from tinyllm_jax.studies.study import ZERO_SHOT, Cell, Study
+from tinyllm_jax.tasks.question import SPLITS
 from tinyllm_jax.training import initial, loop, metrics, restore
 
 CELL, FAILED, TEST = "cell.json", "failed.json", "test"
@@ -69,10 +70,12 @@ def run(study: Study, out: epath.Path, shard: tuple[int, int] = (0, 1)) -> Done:
       What the directory holds now, of all shards.
 
     Raises:
-      UserError: the directory holds another study, or cannot be written.
+      UserError: the directory holds another study, or cannot be written; or a corpus is missing, or
+        lacks a split that a study needs.
     """
     _check_same(study, out)
     cells = _of_shard(study.cells(), shard)
+    _check_corpora(study, cells)
     left = [cell for cell in cells if not (_folder(out, cell) / CELL).exists()]
     print(f"study: {len(cells)} cells, {len(cells) - len(left)} trained before", file=sys.stderr)
     began, stopped = time.monotonic(), False
@@ -217,6 +220,19 @@ def _check_same(study: Study, out: epath.Path) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     storage.write(path, json.dumps(before | runs, indent=1, sort_keys=True))
+
+
+def _check_corpora(study: Study, cells: list[Cell]) -> None:
+    """Opens every corpus before any is learned from."""
+    for directory, cell in {study.corpus(cell): cell for cell in cells}.items():
+        corpus = Corpus(directory, task=cell.task)
+        held_out = study.run(cell).validation.share > 0
+        for split in ("train", "test") if held_out else SPLITS:
+            if split not in corpus.splits or not corpus.manifest.rows(split):
+                raise UserError(
+                    f"{directory} has no {split} questions, and a study learns, chooses and tests: "
+                    "build it with all three splits"
+                )
 
 
 def _what_counts(study: Study, cell: Cell) -> dict:
