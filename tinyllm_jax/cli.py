@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from tinyllm_jax import (
+    cli_checkpoints,
     cli_corpus,
     cli_devices,
     cli_flags,
@@ -20,6 +21,7 @@ from tinyllm_jax import (
     errors,
     storage,
     tasks,
+    terminal,
 )
 from tinyllm_jax.errors import UserError
 
@@ -62,10 +64,11 @@ def _dispatch(argv: list[str]) -> None:
 
         print(__version__)
         return
-    words = 2 if argv[0] == "corpus" else 1
+    group = argv[0] if argv[0] in ("corpus", "checkpoint") else ""
+    words = 2 if group else 1
     name = " ".join(argv[:words])
-    if name in ("corpus", "corpus --help", "corpus -h"):
-        print("\n".join(line for line in _overview().splitlines() if line.startswith("  corpus")))
+    if group and name in (group, f"{group} --help", f"{group} -h"):
+        print("\n".join(line for line in _overview().splitlines() if line.startswith(f"  {group}")))
         return
     if name not in COMMANDS:
         raise errors.unknown("command", name, COMMANDS)
@@ -204,6 +207,7 @@ def train(values) -> None:
     from tinyllm_jax.training.recipes import run_of
 
     run = run_of(values.config)
+    terminal.survive_its_end()
     cli_devices.prepare(values.distributed)
     from tinyllm_jax.training import loop
 
@@ -416,6 +420,8 @@ COMMANDS: dict[str, tuple[Callable, Callable]] = {
     "evaluate": (evaluate, _define_evaluate),
     "predict": (predict, _define_predict),
     "demo": (demo, _define_demo),
+    "checkpoint list": (cli_checkpoints.checkpoint_list, cli_checkpoints.define),
+    "checkpoint verify": (cli_checkpoints.checkpoint_verify, cli_checkpoints.define),
     "study": (cli_studies.study, cli_studies.define_study),
     "export": (export, _define_export),
 }

@@ -2,8 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tinyllm_jax.errors import UserError
+
+LOST_AFTER = 50  # seconds without a sign of a process after which the others end
 
 
 def prepare(distributed: bool = False) -> None:
@@ -48,14 +51,15 @@ def _join() -> None:
     """Joins the processes of one run."""
     import jax
 
+    lost: dict[str, Any] = {"heartbeat_timeout_seconds": LOST_AFTER}
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     address, count, index = (os.environ.get(name) for name in names)
     try:
         if address and count and index:
-            jax.distributed.initialize(address, int(count), int(index))
+            jax.distributed.initialize(address, int(count), int(index), **lost)
         else:
             # jax asks the machine: Cloud TPU, Slurm, Open MPI, Kubernetes.
-            jax.distributed.initialize()
+            jax.distributed.initialize(**lost)
     except (ValueError, RuntimeError) as e:
         raise UserError(
             f"--distributed: {e}; elsewhere than on a TPU or Slurm, set {', '.join(names)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tinyllm_jax import cli_devices, cli_flags, storage
+from tinyllm_jax import cli_devices, cli_flags, storage, terminal
 from tinyllm_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def study(values) -> None:
     shard = cli_flags.shard(values.shard)
     if values.ray and (shard != (0, 1) or values.only_report):
         raise UserError("--ray runs all shards: leave --shard and --only_report out")
+    terminal.survive_its_end()
     storage.require_writable(storage.path(values.out) / "report.md", "choose another --out")
     if not values.ray:  # else the devices are the shards'
         cli_devices.prepare()

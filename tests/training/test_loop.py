@@ -13,6 +13,8 @@ import time
 import numpy as np
 import pytest
 
+from tinyllm_jax import cli
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 TINY = [
     "--config.steps=24",
@@ -225,7 +227,7 @@ def test_another_corpus_or_objective_is_refused_unless_allowed(whole, things_cor
     assert "changed: objective.terms.shape was 1.0, is 0.5" in done.stderr
 
 
-def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
+def test_a_damaged_checkpoint_is_set_aside(whole, things_corpus, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     path = max(
@@ -235,7 +237,49 @@ def test_a_damaged_checkpoint_is_named(whole, things_corpus, tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    one_line(run(things_corpus, workdir, "--config.steps=30"), path.name, "is damaged")
+    done = run(things_corpus, workdir)
+    assert done.returncode == 0, done.stderr
+    assert path.name in done.stderr and "set aside as damaged-24" in done.stderr
+    assert "going on from step 18 of 24" in done.stderr
+    assert (workdir / "checkpoints/damaged-24").exists()
+    assert_same_bits(workdir, whole)
+
+
+def test_a_closed_pipe_and_terminal_do_not_end_a_run(whole, things_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(
+        command(things_corpus, workdir),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout and process.stdout.readline().startswith(b"devices")
+    process.stdout.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=300) == 0
+    assert_same_bits(workdir, whole)
+
+
+def test_checkpoints_are_listed_and_verified(whole, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    cli.main(["checkpoint", "list", "--workdir", str(workdir)])
+    listed = capsys.readouterr().out
+    assert listed.count("validation accuracy") == len(listed.splitlines()) and "best" in listed
+    cli.main(["checkpoint", "verify", "--workdir", str(workdir)])
+    assert capsys.readouterr().out.count("whole") == len(listed.splitlines())
+
+    # Damage that Orbax would not survive is listed as well as any other.
+    metrics = workdir / "checkpoints/24/metrics/metrics"
+    metrics.write_text("{")
+    cli.main(["checkpoint", "list", "--workdir", str(workdir)])
+    assert "not validated" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as error:
+        cli.main(["checkpoint", "verify", "--workdir", str(workdir)])
+    said = capsys.readouterr()
+    assert error.value.code == 2 and "damaged: metrics/metrics" in said.out
+    assert "1 of " in said.err
 
 
 @pytest.mark.parametrize(

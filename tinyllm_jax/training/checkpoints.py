@@ -240,28 +240,87 @@ def verify(folder: epath.Path, parts: Sequence[str] = ()) -> None:
     Raises:
       UserError: a file is damaged, missing or new.
     """
-    manifest = folder / MANIFEST
-    mend = "use another step, or delete this folder to go on from the one before"
-    if not manifest.exists():
-        if parts:
-            return
-        print(
-            f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are not "
-            "checked",
-            file=sys.stderr,
+    if wrong := damaged_files(folder, parts):
+        raise UserError(
+            f"{folder / wrong[0]} is damaged ({len(wrong)} file(s) differ from {MANIFEST}); use "
+            "another step, or train on: that sets this one aside"
         )
-        return
-    expected = storage.read_json(manifest, mend)
+
+
+def damaged_files(folder: epath.Path, parts: Sequence[str] = ()) -> list[str]:
+    """The files of a step that differ from its manifest; arguments as those of `verify`."""
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        if not parts:
+            print(
+                f"{folder} has no {MANIFEST} (the run was killed as it was written): its bytes are "
+                "not checked",
+                file=sys.stderr,
+            )
+        return []
+    try:
+        expected = storage.read_json(manifest, "")
+    except UserError:
+        return [MANIFEST]
     if parts:
         expected = {name: expected[name] for name in expected if name.split("/")[0] in parts}
     found = _hashes(folder, parts)
-    wrong = sorted(
+    return sorted(
         name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
     )
-    if wrong:
+
+
+def listing(root: epath.Path) -> list[tuple[epath.Path, float | None, int]]:
+    """The committed steps in order, without Orbax, which damage may end.
+
+    Returns:
+      Of each its directory, its validation accuracy (None where it was not validated, or that is
+      damaged), and its bytes.
+    """
+    found = []
+    for folder in sorted(_committed(root), key=lambda each: int(each.name)):
+        try:
+            accuracy = storage.read_json(folder / "metrics" / "metrics", "", (METRIC,))[METRIC]
+        except UserError:
+            accuracy = None
+        size = sum(path.stat().length for path in _files(folder))
+        found.append((folder, accuracy, size))
+    return found
+
+
+def set_damaged_aside(root: str | os.PathLike) -> list[str]:
+    """Renames damaged checkpoints, so that a run goes on from the newest good one.
+
+    The newest is checked whole, and so on until one is good; of those before it only what Orbax
+    reads of every step.
+
+    Args:
+      root: the directory of the checkpoints.
+
+    Returns:
+      What was done, in a line for each.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    folders = sorted(_committed(storage.absolute(root)), key=lambda each: -int(each.name))
+    said: list[str] = []
+    good = None
+    for folder in folders:
+        if wrong := damaged_files(folder, READ_AT_ONCE if good else ()):
+            aside = folder.parent / f"damaged-{folder.name}"
+            folder.rename(aside)
+            said.append(
+                f"{folder / wrong[0]} is damaged ({len(wrong)} file(s)): the checkpoint is set "
+                f"aside as {aside.name}"
+            )
+        good = good or (folder if not wrong else None)
+    if folders and not good:
         raise UserError(
-            f"{folder / wrong[0]} is damaged ({len(wrong)} file(s) differ from {MANIFEST}); {mend}"
+            f"{root}: {'; '.join(said)}; none is left to go on from: begin anew in another "
+            "--workdir, or bring a good copy back"
         )
+    return said
 
 
 def _hashes(folder: epath.Path, parts: Sequence[str] = ()) -> dict[str, str]:

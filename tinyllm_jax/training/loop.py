@@ -44,6 +44,10 @@ from tinyllm_jax.training.stop_request import StopRequest
 from tinyllm_jax.training.validation import Validation
 from tinyllm_jax.training.window import Window
 
+# Seconds that a validation may take where the run is asked to stop: a machine that is preempted has
+# half a minute or more.
+GRACE = 10.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
@@ -174,6 +178,10 @@ def _train(
 
     # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the run
     # names; 3. random.
+    if jax.process_index() == 0:
+        for line in checkpoints.set_damaged_aside(directory / workdir.CHECKPOINTS):
+            say(line)
+    multihost_utils.sync_global_devices("damaged checkpoints are set aside")
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
     start = saved.latest() or 0
     if start:
@@ -213,7 +221,7 @@ def _train(
     stop = StopRequest()
     progress = Progress("train", run.steps, "steps", start=start)
     step = saved_at = start
-    saved_time = time.monotonic()
+    saved_time, validation_seconds = time.monotonic(), 0.0
 
     def diverged(step: int, what: str) -> UserError:
         """The end of a run that cannot go on, with what is left of it and the mend."""
@@ -263,7 +271,8 @@ def _train(
                 raise diverged(step, f"the parameters are not finite ({window.note})")
             if learned and (last or asked or not window.skipped_in_row):
                 best = None
-                if due and (last or not asked):
+                if due and (last or not asked or validation_seconds <= GRACE):
+                    began = time.monotonic()
                     with lost.to("validation"):
                         try:
                             accuracy = validation.accuracy(state["params"])
@@ -271,6 +280,7 @@ def _train(
                         except UserError:
                             what = f"the validation's scores are not finite ({window.note})"
                             raise diverged(step, what) from None
+                    validation_seconds = time.monotonic() - began
                     log.write(
                         step,
                         validation_accuracy=accuracy,
