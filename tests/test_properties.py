@@ -8,7 +8,7 @@ import json
 import math
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tinyllm_jax import tasks
@@ -174,6 +174,7 @@ def test_own_text_is_part_of_what_was_written(text):
 
 
 @given(anything)
+@example("\0")
 def test_arguments_and_sources_of_any_text(text):
     for read in (
         lambda: parse_arg(text, task="things", student="small"),
@@ -203,8 +204,11 @@ def test_a_field_of_any_value_is_refused_or_finite(path, value):
     *groups, name = path.split(".")
     for group in groups:
         part = part[group]
-    with config.ignore_type():
-        part[name] = value
+    try:
+        with config.ignore_type():
+            part[name] = value
+    except ValueError:  # ml_collections itself refuses the name of a field
+        assume(False)
     try:
         run = run_of(config)
     except UserError as error:

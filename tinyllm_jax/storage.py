@@ -31,10 +31,12 @@ def path(given: str | os.PathLike) -> epath.Path:
 
     Raises:
       UserError: nothing here can open such an address, because it is of an unknown kind or because
-        the package for it is absent.
+        the package for it is absent; or it holds a NUL.
     """
     if isinstance(given, epath.Path):
         return given
+    if "\0" in os.fspath(given):
+        raise UserError(f"a path cannot hold a NUL character: {os.fspath(given)!r}")
     if is_local(given):
         return epath.Path(os.path.expanduser(given))
     try:
