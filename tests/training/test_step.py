@@ -95,6 +95,14 @@ def test_meshes_equal_one_device(mesh):
     assert_close(other, params)
 
 
+def test_heads_that_the_mesh_does_not_divide():
+    student = dataclasses.replace(STUDENT, num_heads=6, dropout_rate=0.0)
+    one, params, _ = run(student, steps=1)
+    losses, other, _ = run(student, (2, 1, 4), steps=1)
+    np.testing.assert_allclose(losses, one, rtol=1e-5)
+    assert_close(other, params)
+
+
 def test_adafactor_on_a_mesh_equals_one_device():
     one, params = one_device("adafactor")
     losses, other, _ = run(STUDENT, (1, 4, 2), name="adafactor")
