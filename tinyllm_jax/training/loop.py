@@ -26,6 +26,7 @@ from tinyllm_jax.training import (
     checkpoints,
     data,
     initial,
+    memory,
     metrics,
     optimizer,
     sharding,
@@ -89,11 +90,11 @@ def train(
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
 
     Raises:
-      UserError: bad input, an absent package, a workdir in use or of another run, or a loss that is
-        not finite.
+      UserError: bad input, an absent package, a workdir in use or of another run, a loss that is
+        not finite, or a student and a batch that do not fit into the devices' memory.
     """
     sinks.check(report_to)
-    with contextlib.ExitStack() as until_the_end:
+    with memory.exhaustion_told(run), contextlib.ExitStack() as until_the_end:
         return _train(
             run,
             corpus_dir,
@@ -143,17 +144,7 @@ def _train(
     tokens = data.tokenize(
         train_rows, student, list(terms), run.lengths.target, list(run.objective.teachers or ())
     )
-    batches = data.Batches(
-        tokens,
-        list(terms.values()),
-        run.batch_size,
-        run.seed,
-        run.lengths.buckets,
-        run.lengths.packing,
-        run.accumulate,
-        sharding.row_shards(mesh),
-        run.lengths.multiple,
-    )
+    batches = data.batches_of(run, tokens, sharding.row_shards(mesh))
     steps = run.steps or math.ceil(run.epochs * batches.steps_per_epoch)
     run = dataclasses.replace(run, steps=steps)
     batches.ramp(run.objective.final_weights, steps)
@@ -177,9 +168,7 @@ def _train(
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
     start = saved.latest() or 0
     if start:
-        target = jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
-        )
+        target = sharding.placed(abstract, shardings)
         state = saved.restore(start, {"params": target["params"], "opt_state": target["opt_state"]})
         step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
         state = {**state, "step": step_array}
@@ -197,11 +186,7 @@ def _train(
 
     ###############################################################################################
     # The loop.
-    compiled = jax.jit(
-        make_step(shape, tx, run.seed),
-        donate_argnums=0,
-        out_shardings=(shardings, NamedSharding(mesh, P())),
-    )
+    compiled = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
     log = metrics.Metrics(directory, start, jax.process_index() == 0, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
     peak = throughput.peak_flops(jax.devices()[0].device_kind, jax.device_count())
