@@ -75,7 +75,7 @@ def _lines(compiled, room: float) -> list[str]:
     ]
     if compiled.seconds is not None:
         lines.append(
-            f"  time    at least {1e3 * compiled.seconds:,.1f} ms a step "
+            f"  time    at least {1e3 * compiled.seconds:,.2f} ms a step "
             "(estimated: without waiting for memory or other devices)"
         )
         lines.append(

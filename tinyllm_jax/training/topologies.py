@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -116,23 +117,25 @@ def find(name: str) -> Topology:
 
 def _tpus(generation: str, shape: str) -> list[jax.Device]:
     """The chips of a slice, connected as `shape` says."""
-    _need("libtpu", "tpu")
     more: dict[str, Any] = {}
     if shape in ("1x1", "2x4"):  # one host has them all; the larger ones have four chips a host
         more["chips_per_host_bounds"] = (*map(int, shape.split("x")), 1)
     if generation in ("v4", "v5p"):  # the two cores of a chip are one device
         more["chip_config_name"] = "megacore"
-    return topologies.get_topology_desc(
-        platform="tpu", topology_name=f"{generation}:{shape}", **more
-    ).devices
+    return _devices(
+        "tpu", ("libtpu",), platform="tpu", topology_name=f"{generation}:{shape}", **more
+    )
 
 
 def _h100s(count: int) -> Topology:
     """GPUs of one host."""
-    _need("jax_cuda12_plugin", "cuda12", "jax_cuda13_plugin")
-    devices = topologies.get_topology_desc(
-        platform="cuda", target_config=H100, topology=f"1x1x{count}"
-    ).devices
+    devices = _devices(
+        "cuda12",
+        ("jax_cuda12_plugin", "jax_cuda13_plugin"),
+        platform="cuda",
+        target_config=H100,
+        topology=f"1x1x{count}",
+    )
     # Kernels are chosen by trying them, for which there is no GPU here.
     options = {
         "xla_gpu_autotune_level": 0,
@@ -143,9 +146,21 @@ def _h100s(count: int) -> Topology:
     return Topology(devices, chip, options)
 
 
-def _need(package: str, extra: str, *others: str) -> None:
-    """Raises a `UserError` where neither a package nor any of the others is installed."""
-    if not any(importlib.util.find_spec(name) for name in (package, *others)):
-        raise UserError(
-            f"the compiler for these devices is not installed: pip install 'tinyllm_jax[{extra}]'"
-        )
+def _devices(extra: str, packages: Sequence[str], **asked: Any) -> list[jax.Device]:
+    """The devices that jax's `get_topology_desc` describes.
+
+    Args:
+      extra: the extra of this package with which their compiler comes.
+      packages: those that hold the compiler, of which one must be installed.
+      **asked: the function's arguments.
+
+    Raises:
+      UserError: the compiler is absent, or does not start.
+    """
+    install = f"pip install 'tinyllm_jax[{extra}]'"
+    if not any(importlib.util.find_spec(name) for name in packages):
+        raise UserError(f"the compiler for these devices is not installed: {install}")
+    try:
+        return topologies.get_topology_desc(**asked).devices
+    except (RuntimeError, NotImplementedError) as e:  # JaxRuntimeError is a RuntimeError
+        raise UserError(f"the compiler for these devices does not start ({e}): {install}") from e
