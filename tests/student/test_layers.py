@@ -1,12 +1,15 @@
 """Each layer against Hugging Face's, and dropout."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from oracle import T5_11, close
 
-from tinyllm_jax.student import layers, model
+from tinyllm_jax.student import layers, model, partition
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
@@ -84,6 +87,89 @@ def test_cross_attention_with_padding(twins):
         )
     )
     close(ours, theirs, 1e-5)
+
+
+def _values(*shape: int, dtype="float32", seed=0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_of_scores_are_multiplied_in_the_compute_dtype(dtype):
+    queries, keys = _values(2, 3, 5, 7, dtype=dtype), _values(2, 3, 9, 7, dtype=dtype, seed=1)
+    weights = _values(2, 3, 5, 9, seed=2)
+
+    def loss(queries, keys, exactly=False):
+        if exactly:
+            scores = jnp.einsum("bhqd,bhkd->bhqk", *map(jnp.float32, (queries, keys)))
+        else:
+            scores = layers.attention_scores(queries, keys)
+        assert scores.dtype == jnp.float32
+        return jnp.sum(scores * weights)
+
+    ours = jax.grad(loss, (0, 1))(queries, keys)
+    theirs = jax.grad(lambda *a: loss(*a, exactly=True), (0, 1))(queries, keys)
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(
+            np.float32(a), np.float32(b), rtol=0, atol=tolerance * np.abs(np.float32(b)).max()
+        )
+
+    # Both factors of every product, forward and backward, are of the compute dtype.
+    traced = jax.make_jaxpr(jax.grad(loss, (0, 1)))(queries, keys)
+    factors = _product_factors(traced.jaxpr)
+    assert len(factors) >= 4 and set(factors) == {jnp.dtype(dtype)}
+
+
+def _product_factors(jaxpr) -> list:
+    """The dtypes of the factors of all products of a traced program."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            found += [factor.aval.dtype for factor in equation.invars]
+        for inner in jaxprs_in_params(equation.params):
+            found += _product_factors(inner)
+    return found
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """What is traced is what TPUs and GPUs compute."""
+    monkeypatch.setattr(partition, "on_cpu", lambda: False)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_heads_are_those_of_the_whole_projection(rank, elsewhere):
+    config = dataclasses.replace(T5_11, lora_rank=rank, lora_targets=("q", "o"))
+    heads, rngs = config.num_heads, layers.nnx.Rngs(0)
+    attention = layers.Attention(config, rngs)
+    if rank:
+        for linear in (attention.q, attention.o):
+            linear.lora_b[...] = _values(*linear.lora_b.shape, seed=1)
+    x, y = _values(2, 5, config.d_model), _values(2, heads, 5, config.d_kv, seed=3)
+
+    found = attention.q.to_heads(x, heads)
+    wanted = attention.q(x).reshape(2, 5, heads, -1).swapaxes(1, 2)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+    found = attention.o.from_heads(y)
+    wanted = attention.o(y.swapaxes(1, 2).reshape(2, 5, -1))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_gradient_of_positions_is_the_sum_over_each_copys_rows(monkeypatch):
+    weights = _values(6, 2, 3, 3, seed=4)
+    scores, positions = _values(6, 2, 3, 3), _values(2, 2, 3, 3)
+
+    def loss(scores, positions):
+        return jnp.sum(layers.add_positions(scores, positions) * weights)
+
+    wanted = np.asarray(weights).reshape(2, 3, 2, 3, 3).sum(1)
+    for on_cpu in (True, False):
+        monkeypatch.setattr(partition, "on_cpu", lambda on_cpu=on_cpu: on_cpu)
+        d_scores, d_positions = jax.grad(loss, (0, 1))(scores, positions)
+        np.testing.assert_array_equal(d_scores, weights)
+        np.testing.assert_allclose(d_positions, wanted, rtol=0, atol=1e-5)
 
 
 def test_dropout():

@@ -60,6 +60,25 @@ def test_loss_and_gradients_equal_those_from_all_logits(monkeypatch, chunk):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("tokens", [1, 16, 1000, 1024, 1025, 65 * 104, 31 * 464])
+def test_chunks_are_whole_tiles_and_little_is_filled_up(tokens):
+    size = cross_entropy._chunk_size(tokens)
+    assert size % cross_entropy.TILE == 0 and size <= cross_entropy.CHUNK
+    chunks = -(-tokens // size)
+    assert chunks == -(-tokens // cross_entropy.CHUNK)
+    assert 0 <= chunks * size - tokens < cross_entropy.TILE * chunks
+
+
+def test_a_number_of_tokens_that_fills_no_chunk():
+    # 91 tokens: in one chunk of 96.
+    hidden, kernel, batch = make(rows=7, length=13)
+    loss, tokens = cross_entropy.cross_entropy(hidden, kernel, batch["targets"], batch["weight"])
+    logs = jax.nn.log_softmax(hidden @ kernel)
+    wanted = -jnp.take_along_axis(logs, batch["targets"][..., None], -1)[..., 0]
+    np.testing.assert_allclose(tokens, wanted, rtol=1e-5)
+    np.testing.assert_allclose(loss, jnp.sum(wanted * batch["weight"]), rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 4, 2)])
 def test_shards_equal_one_device(shape):
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(shape), sharding.AXES)

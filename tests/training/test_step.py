@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import lora, model
+from tinyllm_jax.student import lora, model, partition
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import data, optimizer, sharding
 from tinyllm_jax.training.run import MeshShape, Optimizer
@@ -108,6 +108,16 @@ def test_meshes_equal_one_device(mesh):
     losses, other, _ = run(STUDENT, mesh)
     np.testing.assert_allclose(losses, one, rtol=1e-5)
     assert_close(other, params)
+
+
+def test_what_other_devices_than_cpus_compute_is_the_same(monkeypatch):
+    """The loss and the parameters, on a mesh that does not divide the heads."""
+    student = dataclasses.replace(STUDENT, num_heads=6)
+    wanted, after, _ = run(student, steps=1)
+    monkeypatch.setattr(partition, "on_cpu", lambda: False)
+    losses, other, _ = run(student, (2, 1, 4), steps=1)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
+    assert_close(other, after)
 
 
 def test_adafactor_on_a_mesh_equals_one_device():

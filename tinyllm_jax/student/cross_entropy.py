@@ -6,8 +6,7 @@ both, and drops the logits (the idea of Liger's fused linear cross-entropy, arXi
 Nothing is computed twice.
 
 Shapes: R rows of L tokens, width D, vocabulary V. S is the number of parts into which the mesh
-splits the rows (`partition.shards`), C the tokens of a row in one chunk, and N = (R / S) * C the
-tokens of a shard in one chunk.
+splits the rows (`partition.shards`), and N the tokens of a shard in one chunk.
 """
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from tinyllm_jax.student import partition
 
 CHUNK = 1024  # tokens of a device whose logits are held at once: 130 MB of float32
+TILE = 16  # chunks are multiples of this: a TPU holds 16 rows of bfloat16 in one tile of memory
 
 
 @jax.custom_vjp
@@ -37,7 +37,7 @@ def cross_entropy(
     kernel = _in_use(kernel, hidden.dtype)
 
     def chunk(_, slices):
-        x, y = map(_shard_tokens, slices)
+        x, y = map(partition.rows, slices)
         tokens, _ = _losses(x, kernel, y)
         return None, tokens
 
@@ -53,7 +53,7 @@ def _forward(hidden, kernel, targets, weight):
 
     def chunk(d_kernel, slices):
         # The chunk's states (S, N, D), targets and weights (S, N).
-        x, y, w = map(_shard_tokens, slices)
+        x, y, w = map(partition.rows, slices)
         tokens, d_logits = _losses(x, kernel, y)
         d_logits = (d_logits * w[..., None]).astype(x.dtype)
 
@@ -121,31 +121,31 @@ def _shard_sums(d_kernel: jax.Array) -> jax.Array:
     return partition.constrain(d_kernel, partition.ROWS, None, partition.TENSOR)
 
 
-def _chunks(x: jax.Array) -> jax.Array:
-    """Cuts (R, L, ...) into chunks of the rows' length: (L / C, S, R / S, C, ...), to scan over.
+def _chunk_size(tokens: int) -> int:
+    """How many of a shard's tokens are computed at once: at most `CHUNK`, and whole tiles."""
+    chunks = -(-tokens // CHUNK)
+    return -(-tokens // (chunks * TILE)) * TILE
 
-    C is the largest divisor of L with which a shard's chunk has at most `CHUNK` tokens, and at
-    least 1.
+
+def _chunks(x: jax.Array) -> jax.Array:
+    """Cuts the tokens of (R, L, ...) into chunks, to scan over: (chunks, S, N, ...).
+
+    A shard's tokens stand one after the other, row by row, and zeros fill up the last chunk. They
+    change nothing: their weight is 0.
     """
     rows, length, *rest = x.shape
     shards = partition.shards()
-    here = rows // shards
-    size = next(
-        c for c in range(length, 0, -1) if length % c == 0 and (c * here <= CHUNK or c == 1)
-    )
-    x = partition.rows(x).reshape(shards, here, length // size, size, *rest)
-    return partition.constrain(jnp.moveaxis(x, 2, 0), None, partition.ROWS)
-
-
-def _shard_tokens(x: jax.Array) -> jax.Array:
-    """One chunk (S, R / S, C, ...) with each shard's tokens in one axis: (S, N, ...)."""
-    x = partition.rows(x)
-    return x.reshape(len(x), -1, *x.shape[3:])
+    tokens = rows // shards * length
+    size = _chunk_size(tokens)
+    x = partition.rows(x).reshape(shards, tokens, *rest)
+    x = jnp.pad(x, [(0, 0), (0, -tokens % size), *([(0, 0)] * len(rest))])
+    x = partition.rows(x).reshape(shards, -1, size, *rest)
+    return partition.constrain(jnp.moveaxis(x, 1, 0), None, partition.ROWS)
 
 
 def _unchunk(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Puts the chunks (L / C, S, N, ...) together again, as `shape`, (R, L, ...)."""
+    """Puts the chunks (chunks, S, N, ...) together again, as `shape`, (R, L, ...)."""
     rows, length, *_ = shape
-    chunks, shards = x.shape[:2]
-    x = x.reshape(chunks, shards, rows // shards, length // chunks, *x.shape[3:])
-    return jnp.moveaxis(x, 0, 2).reshape(shape)
+    shards, rest = x.shape[1], x.shape[3:]
+    x = jnp.moveaxis(x, 0, 1).reshape(shards, -1, *rest)
+    return partition.rows(x[:, : rows // shards * length]).reshape(shape)

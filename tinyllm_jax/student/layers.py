@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import StudentConfig
@@ -124,8 +125,7 @@ def add_positions(scores: jax.Array, positions: jax.Array) -> jax.Array:
       positions: float32 (S, H, Lq, Lk): S copies of one bias, each for B/S rows.
 
     Returns:
-      (B, H, Lq, Lk). The gradient of a copy is a sum over its rows, which is computed here as a
-      product with ones: XLA's CPU backend takes 20 times as long over the sum.
+      (B, H, Lq, Lk). The gradient of a copy is the sum over its rows.
     """
     by_copy = scores.reshape(len(positions), -1, *scores.shape[1:])
     return (by_copy + positions[:, None]).reshape(scores.shape)
@@ -139,10 +139,44 @@ def _add_positions_forward(scores: jax.Array, positions: jax.Array) -> tuple[jax
 def _add_positions_backward(copies: int, d: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradients of the scores (B, H, Lq, Lk) and of the positions (S, H, Lq, Lk)."""
     by_copy = d.reshape(copies, -1, *d.shape[1:])
+    if not partition.on_cpu():
+        return d, by_copy.sum(1)
+    # XLA's CPU backend takes 20 times as long over the sum as over a product with ones.
     return d, jnp.einsum("b,sbhqk->shqk", jnp.ones(by_copy.shape[1]), by_copy, precision="highest")
 
 
 add_positions.defvjp(_add_positions_forward, _add_positions_backward)
+
+
+@jax.custom_vjp
+def attention_scores(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """The product of every query with every key.
+
+    Args:
+      queries: (B, H, Lq, D).
+      keys: (B, H, Lk, D), of the same dtype.
+
+    Returns:
+      float32 (B, H, Lq, Lk). Its gradient is multiplied in the queries' dtype: left to itself, jax
+      takes the gradient of a float32 result in float32, and in bfloat16 that product would take
+      twice the time or more.
+    """
+    return jnp.einsum("bhqd,bhkd->bhqk", queries, keys, preferred_element_type=jnp.float32)
+
+
+def _attention_scores_forward(queries: jax.Array, keys: jax.Array) -> tuple[jax.Array, tuple]:
+    """The scores, and both factors for the backward pass."""
+    return attention_scores(queries, keys), (queries, keys)
+
+
+def _attention_scores_backward(factors: tuple, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gradients of the queries (B, H, Lq, D) and of the keys (B, H, Lk, D)."""
+    queries, keys = factors
+    d = d.astype(queries.dtype)
+    return jnp.einsum("bhqk,bhkd->bhqd", d, keys), jnp.einsum("bhqk,bhqd->bhkd", d, queries)
+
+
+attention_scores.defvjp(_attention_scores_forward, _attention_scores_backward)
 
 
 def stack(make: Callable[[nnx.Rngs], Module], num: int, rngs: nnx.Rngs) -> Module:
@@ -230,18 +264,65 @@ class Linear(nnx.Module):
         # As a matrix (tokens, d_in): XLA's CPU backend transposes three-dimensional operands of the
         # kernel's gradient element by element.
         tokens = x.reshape(-1, x.shape[-1])
-
-        # `tensor` splits the kernel (d_in, d_out) by row in `o` and `wo`, and else by column, which
-        # splits the output too.
-        across = (partition.TENSOR, None) if self.by_row else (None, partition.TENSOR)
-        kernel = partition.constrain(self.kernel[...].astype(self.dtype), *across)
-        y = partition.constrain(tokens @ kernel, partition.ROWS, across[1])
+        y = tokens @ self._in_use()
+        y = partition.constrain(y, partition.ROWS, None if self.by_row else partition.TENSOR)
 
         # The low-rank update, (tokens, d_in) to (tokens, rank) to (tokens, d_out).
         if self.has_lora:
-            a, b = self.lora_a[...].astype(self.dtype), self.lora_b[...].astype(self.dtype)
+            a, b = self._update()
             y += (tokens @ a) @ b * self.lora_scale
         return y.reshape(*x.shape[:-1], -1)
+
+    def to_heads(self, x: jax.Array, heads: int) -> jax.Array:
+        """(B, L, d_in) to (B, heads, L, D) with d_out = heads * D, in the compute dtype.
+
+        The product itself puts the heads in front. Where they are cut out of (B, L, d_out)
+        afterwards, a TPU writes everything again: D is half of the width of its registers. A CPU
+        takes a tenth longer to write texts with the one product, so it cuts.
+        """
+        if partition.on_cpu():
+            return self(x).reshape(*x.shape[:-1], heads, -1).swapaxes(1, 2)
+
+        def by_head(matrix: jax.Array) -> jax.Array:
+            return matrix.reshape(len(matrix), heads, -1)
+
+        y = jnp.einsum("bli,ihd->bhld", x, by_head(self._in_use()))
+        y = partition.constrain(y, partition.ROWS, P.UNCONSTRAINED)
+
+        # The low-rank update, (B, L, d_in) to (B, L, rank) to (B, heads, L, D).
+        if self.has_lora:
+            a, b = self._update()
+            y += jnp.einsum("blr,rhd->bhld", x @ a, by_head(b)) * self.lora_scale
+        return y
+
+    def from_heads(self, x: jax.Array) -> jax.Array:
+        """(B, heads, L, D) to (B, L, d_out) with d_in = heads * D; see `to_heads`."""
+        if partition.on_cpu():
+            x = x.swapaxes(1, 2)
+            return self(x.reshape(*x.shape[:2], -1))
+
+        def by_head(matrix: jax.Array) -> jax.Array:
+            return matrix.reshape(x.shape[1], x.shape[3], -1)
+
+        y = partition.rows(jnp.einsum("bhld,hdo->blo", x, by_head(self._in_use())))
+
+        # The low-rank update, (B, heads, L, D) to (B, L, rank) to (B, L, d_out).
+        if self.has_lora:
+            a, b = self._update()
+            y += jnp.einsum("bhld,hdr->blr", x, by_head(a)) @ b * self.lora_scale
+        return y
+
+    def _in_use(self) -> jax.Array:
+        """The kernel (d_in, d_out) in the compute dtype, as it lies on the mesh in use.
+
+        `tensor` splits it by row in `o` and `wo`, and else by column, which splits the output too.
+        """
+        split = (partition.TENSOR, None) if self.by_row else (None, partition.TENSOR)
+        return partition.constrain(self.kernel[...].astype(self.dtype), *split)
+
+    def _update(self) -> tuple[jax.Array, jax.Array]:
+        """The low-rank update's factors, (d_in, rank) and (rank, d_out), in the compute dtype."""
+        return self.lora_a[...].astype(self.dtype), self.lora_b[...].astype(self.dtype)
 
 
 class RMSNorm(nnx.Module):
@@ -271,16 +352,12 @@ class Attention(nnx.Module):
         self.v = Linear(config, "v", width, inner, width**-0.5, rngs)
         self.o = Linear(config, "o", inner, width, inner**-0.5, rngs)
 
-    def _split(self, x: jax.Array) -> jax.Array:
-        """(B, L, H*D) to (B, L, H, D)."""
-        return x.reshape(*x.shape[:-1], self.heads, -1)
-
     def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The keys and the values of (B, L, d_model), each (B, H, L, D).
 
         The heads stand before the tokens, so that a cache is read as it lies.
         """
-        return self._split(self.k(x)).swapaxes(1, 2), self._split(self.v(x)).swapaxes(1, 2)
+        return self.k.to_heads(x, self.heads), self.v.to_heads(x, self.heads)
 
     def __call__(self, x, keys, values, mask, positions=None, key=None) -> jax.Array:
         """Attends from `x` to the keys and values.
@@ -305,8 +382,7 @@ class Attention(nnx.Module):
           (B, Lq, d_model).
         """
         # The scores of every query with every key, float32 (B, H, Lq, Lk).
-        queries = self._split(self.q(x))
-        scores = jnp.einsum("bqhd,bhkd->bhqk", queries, keys, preferred_element_type=jnp.float32)
+        scores = attention_scores(self.q.to_heads(x, self.heads), keys)
         if positions is not None:
             scores = add_positions(scores, positions)
         scores = jnp.where(mask, scores, MASKED)
@@ -317,10 +393,10 @@ class Attention(nnx.Module):
         total = checkpoint_name(weights.sum(-1), "attention")
         weights = dropout(weights.astype(x.dtype), self.dropout_rate, key)
 
-        # The weighted mean of the values, (B, Lq, H, D), and its projection.
-        y = checkpoint_name(jnp.einsum("bhqk,bhkd->bqhd", weights, values), "attention")
-        y = (y / total.swapaxes(1, 2)[..., None]).astype(x.dtype)
-        return self.o(y.reshape(*y.shape[:2], -1))
+        # The weighted mean of the values, (B, H, Lq, D), and its projection.
+        y = checkpoint_name(jnp.einsum("bhqk,bhkd->bhqd", weights, values), "attention")
+        y = (y / total[..., None]).astype(x.dtype)
+        return self.o.from_heads(y)
 
 
 def gelu(x: jax.Array) -> jax.Array:

@@ -24,6 +24,15 @@ def shards() -> int:
     return 1 if mesh.empty else mesh.shape[DATA] * mesh.shape[FSDP]
 
 
+def on_cpu() -> bool:
+    """Whether the mesh's devices are CPUs; without a mesh, whether jax computes on a CPU.
+
+    The devices of a mesh need not be here: a program can be compiled for others.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return (jax.default_backend() if mesh.empty else mesh.abstract_device.platform) == "cpu"
+
+
 def constrain(x: jax.Array, *spec) -> jax.Array:
     """Lays out an array on the mesh.
 

@@ -19,7 +19,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs
 from tinyllm_jax.student.student import ANSWER, Student
-from tinyllm_jax.training.run import AFTER
+from tinyllm_jax.training.run import AFTER, Run
 
 
 class Ragged:
@@ -317,6 +317,27 @@ class Batches:
             "target": float(used[1] / room[1]),
             "both": float(used.sum() / room.sum()),
         }
+
+
+def batches_of(run: Run, tokens: Tokens, row_multiple: int) -> Batches:
+    """The batches of a resolved run on its training split.
+
+    Args:
+      run: the run.
+      tokens: the split, as `tokenize` makes it of the run's terms.
+      row_multiple: the devices that share the rows of a microbatch.
+    """
+    return Batches(
+        tokens,
+        list(run.objective.terms.values()),
+        run.batch_size,
+        run.seed,
+        run.lengths.buckets,
+        run.lengths.packing,
+        run.accumulate,
+        row_multiple,
+        run.lengths.multiple,
+    )
 
 
 def _sizes(inputs: Ragged, targets: list[Ragged]) -> np.ndarray:

@@ -29,6 +29,7 @@ from tinyllm_jax.training import (
     data,
     description,
     initial,
+    memory,
     metrics,
     optimizer,
     questions,
@@ -97,11 +98,11 @@ def train(
       What it did. SIGTERM and Ctrl-C end the run after the step in flight, with a checkpoint.
 
     Raises:
-      UserError: bad input, an absent package, a workdir in use or of another run, a full disk, or
-        numbers that are not finite.
+      UserError: bad input, an absent package, a workdir in use or of another run, a full disk,
+        numbers that are not finite, or a student and a batch that do not fit into memory.
     """
     sinks.check(report_to)
-    with contextlib.ExitStack() as until_the_end:
+    with memory.exhaustion_told(run), contextlib.ExitStack() as until_the_end:
         return _train(
             run,
             corpus_dir,
@@ -148,17 +149,7 @@ def _train(
     tokens = data.tokenize(
         train_rows, student, list(terms), run.lengths.target, list(run.objective.teachers or ())
     )
-    batches = data.Batches(
-        tokens,
-        list(terms.values()),
-        run.batch_size,
-        run.seed,
-        run.lengths.buckets,
-        run.lengths.packing,
-        run.accumulate,
-        sharding.row_shards(mesh),
-        run.lengths.multiple,
-    )
+    batches = data.batches_of(run, tokens, sharding.row_shards(mesh))
     run = run.of_steps(run.steps or math.ceil(run.epochs * batches.steps_per_epoch))
     batches.ramp(run.objective.final_weights, run.steps)
     validation = Validation(validation_rows, student, run, mesh)
@@ -185,9 +176,7 @@ def _train(
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
     start = saved.latest() or 0
     if start:
-        target = jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
-        )
+        target = sharding.placed(abstract, shardings)
         state = saved.restore(start, {"params": target["params"], "opt_state": target["opt_state"]})
         step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
         state = {**state, "step": step_array}
@@ -208,11 +197,7 @@ def _train(
 
     ###############################################################################################
     # The loop.
-    compiled = jax.jit(
-        make_step(shape, tx, run.seed),
-        donate_argnums=0,
-        out_shardings=(shardings, NamedSharding(mesh, P())),
-    )
+    compiled = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
     healthy = jax.jit(all_finite, out_shardings=NamedSharding(mesh, P()))
     log = metrics.Metrics(directory, start, writes, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)

@@ -10,6 +10,7 @@ path. A path that no rule matches raises, so that a new parameter cannot be repl
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -38,29 +39,31 @@ RULES = (
 )
 
 
-def make_mesh(shape: MeshShape) -> Mesh:
+def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh `data × fsdp × tensor` over all devices.
 
     Args:
       shape: the sizes of the axes; one of -1 takes the devices that the others leave.
+      devices: None for those of this run.
 
     Raises:
       UserError: the shape does not fit the devices.
     """
-    sizes, devices = [getattr(shape, axis) for axis in AXES], jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    sizes, count = [getattr(shape, axis) for axis in AXES], len(devices)
     named = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
     if sizes.count(-1) > 1 or any(n < 1 and n != -1 for n in sizes):
         raise UserError(
             f"unknown mesh shape {named}: each axis is at least 1, and at most one is -1"
         )
     rest = int(np.prod([n for n in sizes if n != -1]))
-    if devices % rest or (-1 not in sizes and rest != devices):
+    if count % rest or (-1 not in sizes and rest != count):
         raise UserError(
-            f"mesh {named} does not fit {devices} device(s): the product must be {devices}; "
+            f"mesh {named} does not fit {count} device(s): the product must be {count}; "
             "set config.mesh.data=-1 to use what is left"
         )
-    sizes = [devices // rest if n == -1 else n for n in sizes]
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    sizes = [count // rest if n == -1 else n for n in sizes]
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def spec(path: str, shape: tuple[int, ...]) -> P:
@@ -110,6 +113,22 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
     return jax.tree_util.tree_map_with_path(leaf, state)
 
 
+def placed(state: dict, shardings: dict) -> dict:
+    """A state's shapes with their shardings, to compile for or to restore into."""
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+    )
+
+
+def jit_step(step: Callable, shardings: dict, mesh: Mesh) -> jax.stages.Wrapped:
+    """The train step of `make_step`, jitted; it is called, or compiled, under `jax.set_mesh`.
+
+    The state's memory is used again for the new state, which keeps its shardings; the metrics are
+    on every device.
+    """
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+
+
 def row_shards(mesh: Mesh) -> int:
     """The number of parts into which a mesh splits the rows of a batch."""
     return math.prod(mesh.shape[axis] for axis in ROWS)
@@ -120,9 +139,25 @@ def step_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict, np.ndarr
 
     The counts, (terms,), stay on the host: the step does not need them.
     """
-    counts = batch["tokens"]
-    arrays = {name: array for name, array in batch.items() if name != "tokens"}
-    return to_global(arrays, mesh, BATCH), counts
+    return to_global(_without_counts(batch), mesh, BATCH), batch["tokens"]
+
+
+def batch_shapes(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of the arrays of `step_batch`, with their shardings."""
+    return {
+        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=_array_sharding(a, mesh, BATCH))
+        for name, a in _without_counts(batch).items()
+    }
+
+
+def _without_counts(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of a batch of `data.Batches` the step reads."""
+    return {name: array for name, array in batch.items() if name != "tokens"}
+
+
+def _array_sharding(a: np.ndarray, mesh: Mesh, spec: P) -> NamedSharding:
+    """How an array of a batch lies on the mesh; one-dimensional ones ("scale") are replicated."""
+    return NamedSharding(mesh, spec if a.ndim > 1 else P())
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, jax.Array]:
@@ -140,7 +175,7 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, ja
     """
 
     def put(a: np.ndarray) -> jax.Array:
-        sharding = NamedSharding(mesh, spec if a.ndim > 1 else P())
+        sharding = _array_sharding(a, mesh, spec)
         return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
     return {name: put(a) for name, a in batch.items()}
