@@ -89,9 +89,8 @@ dnn_version_info { major: 9 minor: 7 }
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-GPU_SHARE = (
-    0.75  # of a GPU's memory is what jax takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION is set
-)
+# jax takes three quarters of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+H100_MEMORY = 0.75 * 84978434048
 
 KNOWN = f"v5e-8, v6e-16, v5p-32, v4-32 (a TPU's name and size: {', '.join(TPUS)}) or h100x8"
 
@@ -142,7 +141,7 @@ def _h100s(count: int) -> Topology:
         "xla_gpu_shard_autotuning": False,
         "xla_gpu_enable_triton_gemm": False,
     }
-    chip = Chip(GPU_SHARE * 84978434048, PEAKS["NVIDIA H100 80GB HBM3"])
+    chip = Chip(H100_MEMORY, PEAKS["NVIDIA H100 80GB HBM3"])
     return Topology(devices, chip, options)
 
 
