@@ -52,10 +52,10 @@ class Topology:
 
 # The clocks are those with which the compiler's cycles of one large product give 70 to 93 % of the
 # device's peak. The memory is what the compiler says is available.
-V4 = Chip(31.75 * GIB, PEAKS["TPU v4"], 1.05e9)
+V4 = Chip(30.75 * GIB, PEAKS["TPU v4"], 1.05e9)
 V5E = Chip(15.75 * GIB, PEAKS["TPU v5e"], 1.5e9)
 V5P = Chip(95.74 * GIB, PEAKS["TPU v5p"], 1.75e9)
-V6E = Chip(31.24 * GIB, PEAKS["TPU v6e"], 1.75e9)
+V6E = Chip(31.25 * GIB, PEAKS["TPU v6e"], 1.75e9)
 
 # Cloud TPU's names, and how the chips are connected. A v4 or v5p is named by its cores, two a chip.
 FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
