@@ -52,10 +52,10 @@ class Topology:
 
 # The clocks are those with which the compiler's cycles of one large product give 70 to 93 % of the
 # device's peak. The memory is what the compiler says is available.
-V4 = Chip(31.75 * GIB, PEAKS["TPU v4"], 1.05e9)
+V4 = Chip(30.75 * GIB, PEAKS["TPU v4"], 1.05e9)
 V5E = Chip(15.75 * GIB, PEAKS["TPU v5e"], 1.5e9)
 V5P = Chip(95.74 * GIB, PEAKS["TPU v5p"], 1.75e9)
-V6E = Chip(31.24 * GIB, PEAKS["TPU v6e"], 1.75e9)
+V6E = Chip(31.25 * GIB, PEAKS["TPU v6e"], 1.75e9)
 
 # Cloud TPU's names, and how the chips are connected. A v4 or v5p is named by its cores, two a chip.
 FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
@@ -89,9 +89,8 @@ dnn_version_info { major: 9 minor: 7 }
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-GPU_SHARE = (
-    0.75  # of a GPU's memory is what jax takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION is set
-)
+# jax takes three quarters of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+H100_MEMORY = 0.75 * 84978434048
 
 KNOWN = f"v5e-8, v6e-16, v5p-32, v4-32 (a TPU's name and size: {', '.join(TPUS)}) or h100x8"
 
@@ -142,7 +141,7 @@ def _h100s(count: int) -> Topology:
         "xla_gpu_shard_autotuning": False,
         "xla_gpu_enable_triton_gemm": False,
     }
-    chip = Chip(GPU_SHARE * 84978434048, PEAKS["NVIDIA H100 80GB HBM3"])
+    chip = Chip(H100_MEMORY, PEAKS["NVIDIA H100 80GB HBM3"])
     return Topology(devices, chip, options)
 
 
