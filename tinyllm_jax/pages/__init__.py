@@ -6,12 +6,15 @@ Every value that a template shows is escaped, because models and datasets wrote 
 
 import jinja2
 
-SERIES = 6  # colours in the style sheet; a seventh teacher or student begins again at the first
+SERIES = 6  # colours in the style sheet
 
 
 def _series_class(index: int) -> str:
-    """The CSS class that gives the series of this index its colour and its dash pattern."""
-    return f"s{index % SERIES}"
+    """The CSS classes that give the series of this index its colour, dash pattern and dots.
+
+    From the seventh on, series have the colours again, with hollow dots and dashes of their own.
+    """
+    return f"s{index % SERIES}" + (" again" if index >= SERIES else "")
 
 
 ENVIRONMENT = jinja2.Environment(
