@@ -5,6 +5,7 @@ import json
 import jax
 import ml_collections
 import pytest
+from etils import epath
 
 from tinyllm_jax import cli
 from tinyllm_jax.corpus import store
@@ -42,7 +43,7 @@ METHODS = (
 
 
 def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, monkeypatch):
-    study = study_of(small(things_corpus, METHODS, seeds=(0, 1), fractions=(0.5,)))
+    study = study_of(small(things_corpus, METHODS, fractions=(0.5,)))
     assert [cell.name for cell in study.cells()][:4] == [
         "things-answers_only-0.5-s0",
         "things-shape-0.5-w0.5-s0",
@@ -61,7 +62,7 @@ def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, mo
 
     monkeypatch.setattr(loop, "train", failing)
     done = runner.run(study, tmp_path)
-    assert len(calls) == 8 and [cell.name for cell in done.failed] == ["things-shape-0.5-w2-s0"]
+    assert len(calls) == 4 and [cell.name for cell in done.failed] == ["things-shape-0.5-w2-s0"]
     assert list(done.failed.values()) == ["no such luck"]
     assert {cell.method for cell in done.tested} == {"answers only", "permuted"}
     assert "Not tested yet: shape." in report.markdown("A study", study, done)
@@ -70,11 +71,12 @@ def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, mo
     monkeypatch.setattr(loop, "train", real)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cells/*/test/results.json")}
     done = runner.run(study, tmp_path)
-    assert not done.failed and len(done.trained) == 8 and len(done.tested) == 6
+    assert not done.failed and len(done.trained) == 4 and len(done.tested) == 3
     assert all(p.stat().st_mtime_ns == time for p, time in before.items())
     by_weight = {
-        weight: sum(n["validation_accuracy"] for c, n in done.trained.items() if c.weight == weight)
-        for weight in (0.5, 2.0)
+        cell.weight: note["validation_accuracy"]
+        for cell, note in done.trained.items()
+        if cell.method == "shape"
     }
     chosen = {cell.weight for cell in done.tested if cell.method == "shape"}
     assert chosen == {max(by_weight, key=by_weight.get)}
@@ -96,6 +98,22 @@ def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, mo
     assert all(line.flops > 0 for line in table.lines)
     html = page.html_page("A <study>", study, done)
     assert "A &lt;study&gt;" in html and html.count("<svg") > 6
+
+
+def test_a_weight_is_chosen_once_for_all_seeds(things_corpus, tmp_path):
+    study = study_of(small(things_corpus, METHODS, seeds=(0, 1)))
+    accuracy = {(0.5, 0): 0.7, (0.5, 1): 0.4, (2.0, 0): 0.6, (2.0, 1): 0.6}
+    cells = [cell for cell in study.cells() if cell.method == "shape"]
+    for cell in cells[:-1]:
+        path = tmp_path / "cells" / cell.name / runner.CELL
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"validation_accuracy": accuracy[cell.weight, cell.seed]}))
+    assert runner.chosen(study, epath.Path(tmp_path)) == []  # the last cell is missing
+    path = tmp_path / "cells" / cells[-1].name / runner.CELL
+    path.parent.mkdir()
+    path.write_text(json.dumps({"validation_accuracy": 0.6}))
+    chosen = runner.chosen(study, epath.Path(tmp_path))
+    assert [(cell.weight, cell.seed) for cell in chosen] == [(2.0, 0), (2.0, 1)]
 
 
 def test_the_command(things_corpus, tmp_path, capsys):
@@ -189,7 +207,8 @@ def test_zero_shot_asks_the_weights_as_they_are(things_corpus, tmp_path):
     config = small(things_corpus, ({"name": "as it is", "policy": "zero-shot"},))
     set_student(config.base, str(tmp_path / "t5"))
     done = runner.run(study_of(config), tmp_path / "out")
-    (result,) = done.tested.values()
+    (outcome,) = done.tested.values()
+    result = outcome.result
     assert result.step is None and result.n == 24
     questions = [row.question for row in Corpus(things_corpus).rows("test")]
     student = Student(shape, params, load_tokenizer("byte"), {"answer": "predict"}, 128)

@@ -128,8 +128,10 @@ def test_a_second_ctrl_c_ends_at_once(small_models, tmp_path):
 
 
 APART = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from tinyllm_jax.teachers.process_group import EngineProcessGroup
+# A shell's background jobs, and so the tests when they are one, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 before, group = os.getpgrp(), EngineProcessGroup()
 with group:
     child = subprocess.Popen(["sleep", "60"])
