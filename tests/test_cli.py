@@ -497,3 +497,14 @@ def test_teach_exits_with_4_when_rows_are_left(tmp_path, capsys, monkeypatch):
     assert left.value.code == 4 and line in capsys.readouterr().err
     cli.main(argv)
     assert "2 rows done before, 1 written now, 0 left" in capsys.readouterr().out
+
+
+def test_what_a_run_held_out_is_its_validation(things_corpus):
+    corpus = Corpus(things_corpus)
+    given = cli_students.Given("it", None, corpus, held_out=0.25)
+    whole = cli_students.Given("it", None, corpus)
+    train, held_out = given.questions("train"), given.questions("validation")
+    assert held_out and not {*train} & {*held_out}
+    assert {*train, *held_out} == {*whole.questions("train")}
+    assert given.questions("test") == whole.questions("test")
+    assert given.questions("validation", 2) == held_out[:2]

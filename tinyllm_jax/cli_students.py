@@ -30,6 +30,7 @@ class Given:
       workdir: where it was trained; None for a student that was not trained here.
       metrics: the rows of its metrics.jsonl.
       about: its size, teachers, steps and seed in one line.
+      held_out: the share of the training questions that its run held out to validate on; 0: none.
     """
 
     name: str
@@ -39,10 +40,18 @@ class Given:
     workdir: epath.Path | None = None
     metrics: tuple[dict, ...] = ()
     about: str = ""
+    held_out: float = 0.0
 
     def questions(self, split: str, count: int = 0) -> list[Question]:
-        """The first `count` questions of a split of its corpus; 0: all."""
-        return [row.question for row in self.corpus.nonempty_rows(split)][: count or None]
+        """The first `count` questions of a split; 0: all. What was held out is its validation."""
+        if self.held_out and split != "test":
+            from tinyllm_jax.training.questions import hold_out
+
+            learned, held_out = hold_out(self.corpus.nonempty_rows("train"), self.held_out)
+            rows = learned if split == "train" else held_out
+        else:
+            rows = self.corpus.nonempty_rows(split)
+        return [row.question for row in rows][: count or None]
 
 
 def define_students(values: flags.FlagValues) -> None:
@@ -140,6 +149,7 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
         workdir=directory,
         metrics=tuple(metrics.read(directory / "metrics.jsonl")),
         about=about,
+        held_out=run.validation.share,
     )
 
 
