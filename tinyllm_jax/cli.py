@@ -82,7 +82,7 @@ def _dispatch(argv: list[str]) -> None:
 def _overview() -> str:
     usage = "usage: tinyllm COMMAND --flags      (tinyllm COMMAND --help for its flags)"
     lines = [
-        f"  {name:16}{(run.__doc__ or '').splitlines()[0]}" for name, (run, _) in COMMANDS.items()
+        f"  {name:18}{(run.__doc__ or '').splitlines()[0]}" for name, (run, _) in COMMANDS.items()
     ]
     return "\n".join([usage, "", *lines])
 
