@@ -100,7 +100,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path):
 def test_a_damaged_manifest_is_named(tmp_path):
     save(tmp_path, [0.1])
     (tmp_path / "10" / checkpoints.MANIFEST).write_text("{")
-    with pytest.raises(UserError, match="it is not JSON"):
+    with pytest.raises(UserError, match="sha256.json is damaged"):
         checkpoints.verify(tmp_path / "10")
 
 
