@@ -263,7 +263,7 @@ def evaluate(values) -> None:
         raise UserError(
             "--out takes the results of one student; leave it out, and each workdir keeps its own"
         )
-    _check_names([given.name for given in students])
+    cli_students.check_names([given.name for given in students])
     for given in students:
         folder = values.out or (given.workdir and given.workdir / "evaluation")
         if folder:
@@ -303,13 +303,6 @@ def evaluate(values) -> None:
             values.report, page.html_page(f"TinyLLM on {task}", reports, samples, gap)
         )
         print(f"wrote {values.report}")
-
-
-def _check_names(names: Sequence[str]) -> None:
-    """Raises a `UserError` where two students have one name."""
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two students are called '{name}'; name them: --workdir NAME=DIR")
 
 
 def _samples(students: list[cli_students.Given], values) -> list:

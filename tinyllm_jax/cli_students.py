@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -95,14 +96,20 @@ def students(values: flags.FlagValues) -> dict[str, Student]:
         return {
             values.student: _hugging_face_student(values.student, max(tasks.MAX_INPUT.values()))
         }
-    found: dict[str, Student] = {}
-    for named in values.workdir:
-        name, directory = _named(named)
-        name = name or directory.name
-        if name in found:
+    named = [(name or directory.name, directory) for name, directory in map(_named, values.workdir)]
+    check_names([name for name, _ in named])
+    return {name: _restored(directory, values.step)[1] for name, directory in named}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Checks that every student has a name of its own.
+
+    Raises:
+      UserError: two have one name.
+    """
+    for name in names:
+        if names.count(name) > 1:
             raise UserError(f"two students are called '{name}'; name them: --workdir NAME=DIR")
-        _, found[name] = _restored(directory, values.step)
-    return found
 
 
 def given(values: flags.FlagValues) -> list[Given]:

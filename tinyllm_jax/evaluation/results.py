@@ -10,6 +10,8 @@ import math
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation.stats import Accuracy, Majority, Paired, paired
@@ -63,6 +65,12 @@ class Prediction:
     normalised_match: bool
     cut: bool
     unfinished: bool
+
+    @property
+    def confidence(self) -> float:
+        """The likeliest choice's share of the probability of all choices."""
+        scores = np.array(self.scores)
+        return float(np.exp(scores.max() - np.logaddexp.reduce(scores)))
 
     def right(self, metric: str) -> float:
         """How right the answer is under `metric`, a key of `METRICS`: 1, 0, or in part at a tie."""

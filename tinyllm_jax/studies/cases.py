@@ -4,12 +4,9 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.evaluation.report import HEADLINE
-from tinyllm_jax.evaluation.results import Prediction
 from tinyllm_jax.studies.report import Table
 from tinyllm_jax.studies.runner import Done
 from tinyllm_jax.studies.study import Study
@@ -60,22 +57,16 @@ def cases(study: Study, done: Done, table: Table) -> list[Case]:
     found = []
     for index in won[:WON] + lost[:LOST]:
         question = questions[results[best].predictions[index].id]
-        answers = [
-            (number, line.method, *_answer(results[line.method].predictions[index]))
-            for number, line in enumerate(table.lines)
-            if line.method in results
-        ]
+        answers = []
+        for number, line in enumerate(table.lines):
+            if line.method in results:
+                prediction = results[line.method].predictions[index]
+                chosen = prediction.likelihood, prediction.confidence
+                answers.append((number, line.method, *chosen))
         found.append(
             Case(question, answers, _rationales(itertools.chain(*rows.values()), question))
         )
     return found
-
-
-def _answer(prediction: Prediction) -> tuple[int, float]:
-    """The index of the likeliest choice, and its share of the probability of all choices."""
-    scores = np.array(prediction.scores)
-    shares = np.exp(scores - np.logaddexp.reduce(scores))
-    return int(scores.argmax()), float(shares.max())
 
 
 def _rationales(rows: Iterable[Row], question: Question) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The corpus that a cell learns from, made from its task's: a policy, a baseline, a fraction."""
 
+import bisect
 import dataclasses
 import random
 from collections.abc import Sequence
@@ -75,13 +76,16 @@ def _fraction(corpus: Corpus, cell: Cell, root: epath.Path) -> Corpus:
 
 def _places(questions: Sequence[Question]) -> list[float]:
     """Each question's place from 0 to below 1; those of one text are spread out evenly."""
+    own = [place(question.key) for question in questions]
     groups: dict[str, list[float]] = {}
-    for question in questions:
-        groups.setdefault(question.question, []).append(place(question.key))
+    for question, at in zip(questions, own, strict=True):
+        groups.setdefault(question.question, []).append(at)
+    for group in groups.values():
+        group.sort()
     places = []
-    for question in questions:
-        group, own = groups[question.question], place(question.key)
-        rank = sum(other < own for other in group)
+    for question, at in zip(questions, own, strict=True):
+        group = groups[question.question]
+        rank = bisect.bisect_left(group, at)
         places.append((rank + place("group", question.question)) / len(group))
     return places
 

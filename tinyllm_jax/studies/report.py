@@ -231,8 +231,7 @@ def _calibration(results: Sequence[Result]) -> float:
     confidence, right = [], []
     for result in results:
         for prediction, ok in zip(result.predictions, result.right(HEADLINE), strict=True):
-            scores = np.array(prediction.scores)
-            confidence.append(np.exp(scores.max() - np.logaddexp.reduce(scores)))
+            confidence.append(prediction.confidence)
             right.append(ok)
     return statistics.calibration_error(np.array(confidence), np.array(right, float))
 
