@@ -9,6 +9,7 @@
     sharding.py     the mesh, and rules from a parameter's path to its PartitionSpec
     step.py         the train step
     initial.py      what a new run starts from: tokenizer, shape, first parameters
+    setup.py        what a run is made of before its first step, for training or planning it
     validation.py   the accuracy, for choosing the best checkpoint, and every term's loss
     checkpoints.py  Orbax, with a sha256 manifest of every step
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
@@ -20,6 +21,9 @@
     stop_request.py SIGTERM and Ctrl-C, followed between two steps
     description.py  what a run says of itself before it begins
     loop.py         the training loop
+    plan.py         the step compiled for devices that are not here; topologies.py: for which ones
+    hlo.py          what the compiler says of a step: cycles, and what is sent
+    memory.py       what is said where the devices' memory is full
     restore.py      a trained student, read back from a run's workdir
 
 The step is the only clock: the batch, the dropout key and the learning rate are functions of (seed,

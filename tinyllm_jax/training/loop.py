@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import math
 import os
 import sys
 import time
@@ -22,17 +21,14 @@ from tinyllm_jax import storage
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import inputs, model
+from tinyllm_jax.student import inputs
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import (
     checkpoints,
-    data,
     description,
-    initial,
     memory,
     metrics,
     optimizer,
-    questions,
     sharding,
     sinks,
     throughput,
@@ -40,7 +36,8 @@ from tinyllm_jax.training import (
 )
 from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.run import Run
-from tinyllm_jax.training.step import all_finite, init_state, make_step
+from tinyllm_jax.training.setup import set_up
+from tinyllm_jax.training.step import all_finite
 from tinyllm_jax.training.stop_request import StopRequest
 from tinyllm_jax.training.validation import Validation
 from tinyllm_jax.training.window import Window
@@ -125,47 +122,26 @@ def _train(
 ) -> Summary:
     """`train`; the lock on the workdir is put on `until_the_end`."""
     ###############################################################################################
-    # The corpus, the objective, the tokenizer.
+    # The corpus, the student, the batches, the step; no arrays yet.
     say = functools.partial(print, file=sys.stderr) if jax.process_index() == 0 else lambda *a: None
     say(f"devices   {description.devices()}")
     mesh = sharding.make_mesh(run.mesh)
     corpus = Corpus(corpus_dir, task=run.task)
     run = run.resolve(corpus.teachers)
-    terms = run.objective.terms
     if jax.process_index() == 0:
         until_the_end.enter_context(workdir.lock(directory))
-    train_rows, validation_rows = questions.split(corpus, run.validation)
-    tokenizer = initial.make_tokenizer(run.student, corpus.teachers, train_rows)
+    made = set_up(run, corpus, mesh)
+    run, student, batches = made.run, made.student, made.batches
+    validation = Validation(made.validation_rows, student, run, mesh)
+    description.describe(say, run, corpus, student, made.tokens, batches, validation, mesh)
+    description.lengths(say, run, student, made.rows, made.left_out, batches, mesh)
 
     ###############################################################################################
-    # The student: its shape, and how to fill it (done only when there is no checkpoint).
-    shape, fill = initial.make_student(run.student, run.seed, len(tokenizer))
-    # Its parameters are shapes here; arrays come with the state below.
-    student = initial.student_of(run, shape, model.param_shapes(shape), tokenizer)
-
-    ###############################################################################################
-    # Batches.
-    train_rows, left_out = questions.leave_out(train_rows, student, run.lengths.most_input)
-    tokens = data.tokenize(
-        train_rows, student, list(terms), run.lengths.target, list(run.objective.teachers or ())
-    )
-    batches = data.batches_of(run, tokens, sharding.row_shards(mesh))
-    run = run.of_steps(run.steps or math.ceil(run.epochs * batches.steps_per_epoch))
-    batches.ramp(run.objective.final_weights, run.steps)
-    validation = Validation(validation_rows, student, run, mesh)
-    description.describe(say, run, corpus, student, tokens, batches, validation, mesh)
-    description.lengths(say, run, student, train_rows, left_out, batches, mesh)
-
-    ###############################################################################################
-    # What the workdir was trained with, then the state: shapes, shardings, and only then arrays.
+    # What the workdir was trained with, then the state.
     fixed = _fixed(run, corpus, student)
     changed = workdir.check_same(directory, run, fixed, allow_changed)
     for line in changed:
         say(f"changed: {line}")
-    tx = optimizer.make_optimizer(run.optimizer, run.steps)
-    init = functools.partial(init_state, optimizer=tx, lora_only=shape.lora_rank > 0)
-    abstract = jax.eval_shape(init, student.params)
-    shardings = sharding.state_shardings(abstract, mesh)
 
     # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the run
     # names; 3. random.
@@ -176,28 +152,28 @@ def _train(
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
     start = saved.latest() or 0
     if start:
-        target = sharding.placed(abstract, shardings)
-        state = saved.restore(start, {"params": target["params"], "opt_state": target["opt_state"]})
+        saved_parts = {name: made.state[name] for name in ("params", "opt_state")}
+        state = saved.restore(start, saved_parts)
         step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
         state = {**state, "step": step_array}
         say(f"going on from step {start:,} of {run.steps:,}")
     else:
-        state = fill(init, shardings)
+        state = made.fill(made.init, made.shardings)
 
     # What the run is stands in its workdir, unless there is nothing left to train.
     writes = jax.process_index() == 0 and start < run.steps
     if writes:
         if not start or any(line.startswith("tokenizer was") for line in changed):
-            inputs.save_tokenizer(tokenizer, directory / workdir.TOKENIZER)
+            inputs.save_tokenizer(student.tokenizer, directory / workdir.TOKENIZER)
         about = {
             "corpus_directory": str(storage.absolute(corpus_dir)),
-            "data": tokens.report | {"left_out": left_out},
+            "data": made.tokens.report | {"left_out": made.left_out},
         }
-        workdir.write_run(directory, run, shape, fixed | about)
+        workdir.write_run(directory, run, student.config, fixed | about)
 
     ###############################################################################################
     # The loop.
-    compiled = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
+    compiled = made.step
     healthy = jax.jit(all_finite, out_shardings=NamedSharding(mesh, P()))
     log = metrics.Metrics(directory, start, writes, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
@@ -210,17 +186,23 @@ def _train(
 
     def diverged(step: int, what: str) -> UserError:
         """The end of a run that cannot go on, with what is left of it and the mend."""
-        asked = [train_rows[q].question.id for q in batches.planned(step - 1).index if q >= 0]
+        asked = [made.rows[q].question.id for q in batches.planned(step - 1).index if q >= 0]
         saved.wait()
         return _diverged(step, what, asked, saved.latest(), bool(run.optimizer.clip_norm))
 
     window = Window(
-        list(terms), run.batch_size, log, schedule, run.stop_after_skipped, diverged, peak
+        list(run.objective.terms),
+        run.batch_size,
+        log,
+        schedule,
+        run.stop_after_skipped,
+        diverged,
+        peak,
     )
 
     def prepare(index: int) -> tuple[dict, np.ndarray, throughput.Work]:
         batch = batches(index)
-        return *sharding.step_batch(batch, mesh), throughput.work_of(shape, batch)
+        return *sharding.step_batch(batch, mesh), throughput.work_of(student.config, batch)
 
     with (
         jax.set_mesh(mesh),

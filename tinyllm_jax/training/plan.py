@@ -7,7 +7,6 @@ shapes needs, and what it would send; nothing is trained.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import os
 import re
@@ -18,20 +17,15 @@ from jax.extend.core import jaxprs_in_params
 
 from tinyllm_jax.batching.arrays import Shape
 from tinyllm_jax.corpus.store import Corpus
-from tinyllm_jax.student import model
 from tinyllm_jax.training import (
-    data,
     hlo,
-    initial,
     memory,
-    optimizer,
-    questions,
     sharding,
     throughput,
     topologies,
 )
 from tinyllm_jax.training.run import Run
-from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.setup import set_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,29 +76,10 @@ class Plan:
         self.topology = topologies.find(topology)
         self.mesh = sharding.make_mesh(run.mesh, self.topology.devices)
 
-        # The run's batches.
         corpus = Corpus(corpus_dir, task=run.task)
-        self.run = run = run.resolve(corpus.teachers)
-        rows, _ = questions.split(corpus, run.validation)
-        tokenizer = initial.make_tokenizer(run.student, corpus.teachers, rows)
-        self.student, _ = initial.make_student(run.student, run.seed, len(tokenizer))
-        params = model.param_shapes(self.student)
-        student = initial.student_of(run, self.student, params, tokenizer)
-        rows, _ = questions.leave_out(rows, student, run.lengths.most_input)
-        terms, teachers = list(run.objective.terms), list(run.objective.teachers or ())
-        tokens = data.tokenize(rows, student, terms, run.lengths.target, teachers)
-        self.batches = data.batches_of(run, tokens, sharding.row_shards(self.mesh))
-
-        # The step, and the shapes of the state that it takes.
-        run = run.of_steps(run.steps or math.ceil(run.epochs * self.batches.steps_per_epoch))
-        tx = optimizer.make_optimizer(run.optimizer, run.steps)
-        lora_only = self.student.lora_rank > 0
-        init = functools.partial(init_state, optimizer=tx, lora_only=lora_only)
-        abstract = jax.eval_shape(init, params)
-        shardings = sharding.state_shardings(abstract, self.mesh)
-        self._state = sharding.placed(abstract, shardings)
-        step = make_step(self.student, tx, run.seed)
-        self._step = sharding.jit_step(step, shardings, self.mesh)
+        made = set_up(run.resolve(corpus.teachers), corpus, self.mesh)
+        self.run, self.student, self.batches = made.run, made.student.config, made.batches
+        self._state, self._step = made.state, made.step
 
     def __iter__(self) -> Iterator[Compiled]:
         for shape, count in self.batches.shapes().items():
