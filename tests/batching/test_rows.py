@@ -36,3 +36,6 @@ def test_two_shapes_where_few_batches_need_more_rows():
     assert rows.choose_rows(needed, 2) == (7, 10)
     assert rows.choose_rows(np.array([7, 7]), 2) == (7, 7)
     assert rows.choose_rows(np.array([0]), 2) == (1, 1)
+    # Where eight devices share the rows, both are multiples of eight.
+    assert rows.choose_rows(needed, 2, 8) == (8, 16)
+    assert rows.choose_rows(np.array([7]), 1, 8) == (8, 8)

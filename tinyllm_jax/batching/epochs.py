@@ -64,7 +64,6 @@ class Epochs:
         self.batch_size = batch_size
         self.seed = seed
         self.packed = packed
-        self.row_multiple = row_multiple
 
         # The classes, from the shortest questions to the longest. All but the last fill whole
         # batches.
@@ -76,12 +75,14 @@ class Epochs:
         ends = sorted({end // batch_size * batch_size for end in ends} - {0, questions})
         self.classes = np.split(by_length(sizes.max(axis=1)), ends)
 
-        # The row lengths of each class, and its numbers of rows. Those of packed batches are chosen
-        # by the batches of the first epoch, so that each of them fits.
+        # The row lengths of each class, the most rows that a batch needs, and the numbers of rows
+        # that it may have. For packed batches they follow from the first epoch's, so that each of
+        # these fits. The lengths do not depend on the devices, the numbers do.
         per_class = buckets // len(self.classes)
         units = batch_size * sizes.shape[1]
         self.lengths: list[Lengths] = []
         self.rows: list[tuple[int, int]] = []
+        self.most_needed: list[int] = []
         self.first: list[list[tuple[np.ndarray, list[list[int]]]]] = []
         for number, members in enumerate(self.classes):
             longest = sizes[members].max(axis=(0, 1))
@@ -96,7 +97,9 @@ class Epochs:
             self.lengths.append(lengths)
             self.first.append([(index, self._place(index, lengths)) for index in dealt])
             needed = np.array([len(rows) for _, rows in self.first[-1]])
-            self.rows.append(choose_rows(needed, per_class) if packed else (units, units))
+            self.most_needed.append(int(needed.max()))
+            needed = needed if packed else np.array([units])
+            self.rows.append(choose_rows(needed, per_class, row_multiple))
         self.steps = sum(map(len, self.first))
 
     def __call__(self, epoch: int) -> list[Batch]:
@@ -110,12 +113,11 @@ class Epochs:
                 placed = [(index, self._place(index, lengths)) for index in dealt]
             # A batch of a later epoch may need more rows than any of the first. A larger shape
             # would have to be compiled, so such a class has the batches of the first epoch again
-            # (in another order), which are known to fit.
-            if max(len(rows) for _, rows in placed) > most:
+            # (in another order), which are known to fit. Room that devices add changes none of it.
+            if max(len(rows) for _, rows in placed) > self.most_needed[number]:
                 placed = self.first[number]
             for index, rows in placed:
                 count = few if len(rows) <= few else most
-                count = -(-count // self.row_multiple) * self.row_multiple
                 batches.append(
                     Batch(index, rows, Shape((count, lengths.inputs), (count, lengths.targets)))
                 )

@@ -141,7 +141,7 @@ def choose_lengths(
     return best
 
 
-def choose_rows(rows: np.ndarray, buckets: int) -> tuple[int, int]:
+def choose_rows(rows: np.ndarray, buckets: int, row_multiple: int = 1) -> tuple[int, int]:
     """Chooses how many rows the shapes of some batches have.
 
     One batch in ten or so needs a row more than the others. If all had as many rows as that one,
@@ -150,12 +150,14 @@ def choose_rows(rows: np.ndarray, buckets: int) -> tuple[int, int]:
     Args:
       rows: (batches,), the rows that each needs.
       buckets: how many shapes there may be: one, or at least two.
+      row_multiple: both are multiples of this.
 
     Returns:
-      The rows of the smaller shape and those of the larger, which are the most that any needs. They
-      are equal where one shape is as good as two.
+      The rows of the smaller shape and those of the larger, which are enough for any. They are
+      equal where one shape is as good as two.
     """
-    rows = np.maximum(rows, 1)  # a batch without any target needs none, but a shape has one
+    # A batch without any target needs no row, but a shape has one.
+    rows = np.ceil(np.maximum(rows, 1) / row_multiple).astype(int) * row_multiple
     most = int(rows.max())
     few, least = most, most * len(rows)
     if buckets > 1:
