@@ -180,7 +180,10 @@ def define_select(values, argv):
         "workdir", "", "where the readers are kept; the same one goes on where it stopped", values
     )
     flags.DEFINE_float(
-        "threshold", -0.5, "of helpful, in nats: what is below it is dropped", flag_values=values
+        "threshold",
+        -0.5,
+        "of helpful, in nats, below 0: what is below it clearly harms",
+        flag_values=values,
     )
     flags.DEFINE_string("out", "", "the corpus to write", values)
     return "corpus", "policy", "out"

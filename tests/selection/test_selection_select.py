@@ -62,6 +62,8 @@ def test_bad_input_is_one_line_before_any_work(corpus, tmp_path):
         select.select(corpus, "helpfull", tmp_path / "out")
     with pytest.raises(UserError, match="policy helpful trains readers: it needs --config"):
         select.select(corpus, "helpful", tmp_path / "out")
+    with pytest.raises(UserError, match="the threshold is 0.1 nats; it must be below 0"):
+        select.select(corpus, "clean", tmp_path / "out", threshold=0.1)
     with pytest.raises(UserError, match="exists and is not an empty directory"):
         select.select(corpus, "votes", corpus.directory)
 

@@ -9,9 +9,23 @@ UTILITY = np.array([[0.4, -0.6, NAN], [-0.2, -0.1, -2.0], [NAN, NAN, NAN]])
 
 
 def test_helpful_drops_what_clearly_harms_and_leaves_what_is_not_judged():
-    expected = [[1, 0, 1], [1, 1, 0], [1, 1, 1]]
-    assert weights.helpful(UTILITY, -0.5).tolist() == expected
-    assert weights.helpful(UTILITY, -3.0).tolist() == np.ones((3, 3)).tolist()
+    # Of twenty rationales one of the first teacher's clearly harms, and three of the second's. Of
+    # the third's two are judged, and one of them clearly harms.
+    utility = np.zeros((20, 3))
+    utility[0] = [-0.6, -0.6, -2.0]
+    utility[1] = [-0.4, -0.6, 0.6]
+    utility[2] = [0.4, -0.6, NAN]
+    utility[3] = [0.4, 0.4, NAN]
+    utility[4] = [0.6, 0.6, NAN]
+    utility[5:, 2] = NAN
+    found = weights.helpful(utility, -0.5)
+    # Nobody doubts the first.
+    assert found[:, 0].tolist() == [0] + 19 * [1]
+    # The others are doubted: what does not clearly help is dropped, but what is not judged stays.
+    assert found[:, 1].tolist() == [0, 0, 0, 0, 1] + 15 * [0]
+    assert found[:, 2].tolist() == [0, 1, *18 * [1]]
+    # Where nothing is below the threshold nobody is doubted.
+    assert weights.helpful(utility, -3.0).tolist() == np.ones((20, 3)).tolist()
 
 
 def test_selected_keeps_the_best_of_each_question():

@@ -24,7 +24,7 @@ from tinyllm_jax.training.run import Run
 
 POLICIES = {
     "clean": "drops the rationales with a bad flag",
-    "helpful": "drops the rationales that clearly harm a reader",
+    "helpful": "drops what clearly harms a reader; of teachers who often harm keeps what helps",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
@@ -54,11 +54,13 @@ def select(
       threshold: of `helpful`, in nats.
 
     Raises:
-      UserError: an unknown policy, one that lacks what it needs, `out` is not free, or the corpus
-        has nothing that the policy can judge.
+      UserError: an unknown policy, a threshold that is not below 0, a policy that lacks what it
+        needs, `out` is not free, or the corpus has nothing that the policy can judge.
     """
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
+    if threshold >= 0:
+        raise UserError(f"the threshold is {threshold:g} nats; it must be below 0")
     directories.require_free(out)
     if not corpus.teachers:
         raise UserError(f"{corpus.directory} has no rationales: there is nothing to select")

@@ -7,22 +7,31 @@ judged stays as it was.
 
 import numpy as np
 
-THRESHOLD = -0.5  # nats; see `helpful`
+THRESHOLD = -0.5  # nats; below it a rationale clearly harms, see `helpful`
+DOUBTED = 0.1  # the share of his rationales that clearly harm from which on a teacher is doubted
 
 
 def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Drops the rationales that clearly harm, and keeps the rest: teachers complement each other.
+    """Drops the rationales that clearly harm; of teachers who often harm keeps those that help.
 
-    One utility is noisy: with a threshold of 0 a third of the sound rationales would go.
+    One utility is noisy, and says nothing where the question does not hang on what the rationale
+    tells. So it is read beside its teacher's others. Of a teacher who hardly ever harms, all is
+    kept that does not clearly harm: teachers complement each other. A teacher who does so often is
+    doubted, and what cannot be seen to be right is likely to be wrong too: of his rationales those
+    are kept that clearly help.
 
     Args:
       utility: (Q, T) nats, from `reader.utilities`.
-      threshold: a rationale whose utility is below it gets the weight 0.
+      threshold: below 0; a rationale whose utility is below it clearly harms, and one whose utility
+        is above its opposite clearly helps.
 
     Returns:
       Weights (Q, T), 0 or 1.
     """
-    return np.where(utility < threshold, 0.0, 1.0)
+    known = ~np.isnan(utility)
+    harm = utility < threshold
+    doubted = harm.sum(axis=0) > DOUBTED * known.sum(axis=0)
+    return np.where(harm | (known & doubted & (utility <= -threshold)), 0.0, 1.0)
 
 
 def selected(utility: np.ndarray) -> np.ndarray:

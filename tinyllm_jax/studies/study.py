@@ -75,6 +75,8 @@ class Study:
             known = (*OWN_POLICIES, *POLICIES)
             if method.policy not in ("", *known):
                 raise unknown(f"policy of '{name}'", method.policy, known)
+            if method.threshold >= 0:
+                raise UserError(f"the threshold of '{name}' is not below 0 nats")
         if self.baseline not in self.methods:
             raise unknown("baseline", self.baseline, self.methods)
         for fraction in self.fractions:
