@@ -64,7 +64,6 @@ def test_two_steps(name, arg, things_corpus, tmp_path):
     if name != "quickstart":
         set_student(config, "byte-tiny")
     config.steps, config.batch_size, config.checkpoint.every = 2, 8, 2
-    config.accumulate = min(config.accumulate, 2)
     config.validation.questions, config.log_every = 4, 1
     done = loop.train(run_of(config), things_corpus, tmp_path / "run")
     assert done.step == done.steps == 2 and done.best_step == 2

@@ -52,6 +52,7 @@ def plan(values) -> None:
     axes = " × ".join(f"{axis}={size}" for axis, size in found.mesh.shape.items())
     print(f"devices   {values.topology}  mesh {axes}")
     print(f"student   {run.student.name}  {run.student.dtype}")
+    print(f"batch     {run.batch_size} questions in {found.run.accumulate} microbatches")
     misfits = 0
     for compiled in found:
         print("\n".join(_lines(compiled, found.topology.chip.memory)), flush=True)
@@ -59,7 +60,7 @@ def plan(values) -> None:
     if misfits:
         raise UserError(
             f"{misfits} of {len(found.batches.shapes())} shapes do not fit into the memory of "
-            f"{values.topology}; {memory.mends(run)}"
+            f"{values.topology}; {memory.mends(found.run)}"
         )
 
 

@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.training import memory
-from tinyllm_jax.training.run import Run, StudentSpec
+from tinyllm_jax.training import memory, sharding
+from tinyllm_jax.training.data import Batches, Ragged, Tokens
+from tinyllm_jax.training.run import MeshShape, Run, StudentSpec
 
 
 def test_full_memory_is_told_with_the_mend():
@@ -27,3 +29,34 @@ def test_what_a_run_does_already_is_not_proposed():
     student = StudentSpec(dtype="bfloat16", remat=True)
     mends = memory.mends(Run(batch_size=4, accumulate=4, student=student))
     assert "accumulate" not in mends and "remat" not in mends and "dtype" not in mends
+
+
+def test_as_few_microbatches_as_fit():
+    mesh = sharding.make_mesh(MeshShape(), jax.devices()[:1])
+
+    def batches() -> Batches:
+        ids = [list(range(2, 18)) for _ in range(16)]
+        weight = np.ones((1, 16), np.float32)
+        return Batches(Tokens([Ragged(ids)], [Ragged(ids)], weight, {}), [1.0], 16, 0, buckets=1)
+
+    @jax.jit
+    def step(state, batch):  # it makes an array as large as a microbatch's rows
+        return state["wide"] * batch["inputs"][0, :, :1]
+
+    state = {"wide": jax.ShapeDtypeStruct((4096,), jnp.int32)}
+
+    def chosen(size: float | None) -> int:
+        made = batches()
+        memory.split(made, step, state, mesh, memory.Room(size))
+        assert made(0)["inputs"].shape[0] == made.accumulate
+        return made.accumulate
+
+    whole = batches()
+    with jax.set_mesh(mesh):
+        lowered = step.lower(state, sharding.batch_shapes(whole(0), mesh))
+    needed = memory.peak(lowered, memory.Room())
+    assert needed
+    assert chosen(None) == chosen(needed) == 1  # nobody knows what a CPU has
+    assert chosen(needed - 1) == 2
+    # Where nothing fits, a microbatch has one row.
+    assert chosen(1.0) == whole(0)["inputs"].shape[1] > 2

@@ -75,14 +75,12 @@ class Epochs:
         ends = sorted({end // batch_size * batch_size for end in ends} - {0, questions})
         self.classes = np.split(by_length(sizes.max(axis=1)), ends)
 
-        # The row lengths of each class, the most rows that a batch needs, and the numbers of rows
-        # that it may have. For packed batches they follow from the first epoch's, so that each of
-        # these fits. The lengths do not depend on the devices, the numbers do.
-        per_class = buckets // len(self.classes)
+        # The row lengths of each class, and how many rows each batch of the first epoch needs. The
+        # lengths are chosen by some of these batches, and do not depend on the devices.
+        self.per_class = buckets // len(self.classes)
         units = batch_size * sizes.shape[1]
         self.lengths: list[Lengths] = []
-        self.rows: list[tuple[int, int]] = []
-        self.most_needed: list[int] = []
+        self.needed: list[np.ndarray] = []
         self.first: list[list[tuple[np.ndarray, list[list[int]]]]] = []
         for number, members in enumerate(self.classes):
             longest = sizes[members].max(axis=(0, 1))
@@ -91,16 +89,22 @@ class Epochs:
             dealt = self._deal(members, rng)
             if packed:
                 sample = [self._unit_sizes(index) for index in dealt[: max(1, SAMPLE // units)]]
-                lengths = choose_lengths(sample, longest, multiple, per_class)
+                lengths = choose_lengths(sample, longest, multiple, self.per_class)
             else:
                 lengths = round_up(longest, multiple)
             self.lengths.append(lengths)
             self.first.append([(index, self._place(index, lengths)) for index in dealt])
-            needed = np.array([len(rows) for _, rows in self.first[-1]])
-            self.most_needed.append(int(needed.max()))
-            needed = needed if packed else np.array([units])
-            self.rows.append(choose_rows(needed, per_class, row_multiple))
+            self.needed.append(np.array([len(rows) for _, rows in self.first[-1]]))
         self.steps = sum(map(len, self.first))
+        self.share(row_multiple)
+
+    def share(self, row_multiple: int) -> None:
+        """Chooses the numbers of rows of each class anew, as multiples of `row_multiple`."""
+        units = np.array([self.batch_size * self.sizes.shape[1]])
+        self.rows = [
+            choose_rows(needed if self.packed else units, self.per_class, row_multiple)
+            for needed in self.needed
+        ]
 
     def __call__(self, epoch: int) -> list[Batch]:
         """The batches of an epoch: each question once, in random order."""
@@ -114,7 +118,7 @@ class Epochs:
             # A batch of a later epoch may need more rows than any of the first. A larger shape
             # would have to be compiled, so such a class has the batches of the first epoch again
             # (in another order), which are known to fit. Room that devices add changes none of it.
-            if max(len(rows) for _, rows in placed) > self.most_needed[number]:
+            if max(len(rows) for _, rows in placed) > self.needed[number].max():
                 placed = self.first[number]
             for index, rows in placed:
                 count = few if len(rows) <= few else most

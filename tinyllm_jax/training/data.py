@@ -219,7 +219,7 @@ class Batches:
             ],
             axis=1,
         )
-        epochs = Epochs(
+        self.epochs = Epochs(
             self.sizes,
             batch_size,
             seed,
@@ -228,9 +228,16 @@ class Batches:
             accumulate * row_multiple,
             length_multiple,
         )
-        self.steps_per_epoch = epochs.steps
+        self.row_multiple = row_multiple
+        self.steps_per_epoch = self.epochs.steps
         # The loop asks for one step after the other, so an epoch is planned once.
-        self.epoch = functools.lru_cache(maxsize=2)(epochs)
+        self.epoch = functools.lru_cache(maxsize=2)(self.epochs)
+
+    def split(self, accumulate: int) -> None:
+        """Splits every batch into so many microbatches from now on."""
+        self.accumulate = accumulate
+        self.epochs.share(accumulate * self.row_multiple)
+        self.epoch.cache_clear()
 
     def ramp(self, final_weights: Sequence[float], steps: int) -> None:
         """Lets the terms' weights go linearly to `final_weights`, which the last step has."""
@@ -334,7 +341,7 @@ def batches_of(run: Run, tokens: Tokens, row_multiple: int) -> Batches:
         run.seed,
         run.lengths.buckets,
         run.lengths.packing,
-        run.accumulate,
+        run.accumulate or 1,
         row_multiple,
         run.lengths.multiple,
     )

@@ -37,11 +37,12 @@ def describe(say, run, corpus, student, tokens, batches, validation, mesh) -> No
             f"{count['targets_cut']:,} targets cut to {tokens.report['target_length']}  "
             f"{count['unknown_in_targets']:,} targets with words that the tokenizer does not know"
         )
+    parts = f" in {run.accumulate} microbatches" if run.accumulate > 1 else ""
     shapes = ", ".join(
         " + ".join(f"{rows} × {length}" for rows, length in shape) for shape in batches.shapes()
     )
     say(
-        f"batches   {run.batch_size} questions  "
+        f"batches   {run.batch_size} questions{parts}  "
         f"{'packed' if run.lengths.packing else 'one target'} a row  shapes {shapes}  "
         f"useful tokens {100 * useful['input']:.0f} % of inputs, "
         f"{100 * useful['target']:.0f} % of targets  mesh {dict(mesh.shape)}"

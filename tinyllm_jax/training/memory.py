@@ -1,14 +1,85 @@
-"""What is said where a run does not fit into its devices' memory, and what would make it fit."""
+"""What a run takes of its devices' memory, and what is said where it does not fit."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from tinyllm_jax.errors import UserError
+from tinyllm_jax.training import sharding
+from tinyllm_jax.training.data import Batches
 from tinyllm_jax.training.run import Run
 
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA's error for memory begins, on every kind of device
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What a program may take of each device.
+
+    Attributes:
+      size: of its memory, in bytes; None where nobody knows, as on a CPU, and all is taken to fit.
+      options: the compiler's.
+    """
+
+    size: float | None = None
+    options: dict[str, Any] | None = None
+
+
+def room_here() -> Room:
+    """What the first device of this run has: every process is told the same."""
+    size = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if jax.process_count() > 1:
+        mebibytes = multihost_utils.broadcast_one_to_all(np.int32((size or 0) >> 20))
+        size = int(mebibytes) << 20 or None
+    return Room(size)
+
+
+def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, room: Room) -> None:
+    """Splits batches into as few microbatches, by halving, as let the largest one's step fit.
+
+    Where even one row a device and microbatch is too much, they stay so, and the step will say it.
+
+    Args:
+      batches: of the run, whole.
+      step: the train step.
+      state: its shapes, with their shardings.
+      mesh: over the devices.
+      room: what a device has.
+    """
+    if room.size is None:
+        return
+    while True:
+        shape = max(batches.shapes(), key=lambda shape: np.prod(shape, axis=1).sum())
+        rows_there = shape.inputs[0] // batches.row_multiple // batches.accumulate
+        if rows_there < 2:
+            return
+        numbers = range(batches.steps_per_epoch)
+        batch = batches(next(n for n in numbers if batches.planned(n).shape == shape))
+        with jax.set_mesh(mesh):
+            lowered = step.lower(state, sharding.batch_shapes(batch, mesh))
+            needed = peak(lowered, room)
+        if needed is not None and needed <= room.size:
+            return
+        batches.split(2 * batches.accumulate)
+
+
+def peak(lowered: jax.stages.Lowered, room: Room) -> float | None:
+    """The bytes of each device that a program needs; None where it is more than a device has."""
+    try:
+        program = lowered.compile(room.options)
+    except jax.errors.JaxRuntimeError as e:
+        if EXHAUSTED not in str(e):
+            raise
+        return None
+    told = program.memory_analysis()
+    assert told is not None
+    return told.peak_memory_in_bytes
 
 
 @contextlib.contextmanager
@@ -40,7 +111,7 @@ def mends(run: Run) -> str:
     found = []
     if run.student.dtype == "float32":
         found.append("config.student.dtype=bfloat16")
-    if 2 * run.accumulate <= run.batch_size:
+    if 0 < 2 * run.accumulate <= run.batch_size:  # 0 is chosen, and has tried all
         found.append(f"config.accumulate={2 * run.accumulate}")
     if not run.student.remat:
         found.append("config.student.remat=True")

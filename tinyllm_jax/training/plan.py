@@ -77,7 +77,8 @@ class Plan:
         self.mesh = sharding.make_mesh(run.mesh, self.topology.devices)
 
         corpus = Corpus(corpus_dir, task=run.task)
-        made = set_up(run.resolve(corpus.teachers), corpus, self.mesh)
+        room = memory.Room(self.topology.chip.memory, self.topology.options)
+        made = set_up(run.resolve(corpus.teachers), corpus, self.mesh, room)
         self.run, self.student, self.batches = made.run, made.student.config, made.batches
         self._state, self._step = made.state, made.step
 

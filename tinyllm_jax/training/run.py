@@ -299,7 +299,8 @@ class Run(_Part):
     task: str = dataclasses.field(default="obqa", metadata={"allowed": tuple(tasks.TASKS)})
     seed: int = _range(0, least=0, most=MOST_SEED)
     batch_size: int = _range(16, least=1)  # questions a step, each with all of its targets
-    accumulate: int = _range(1, least=1)  # microbatches a step; the gradient is the whole batch's
+    # Microbatches; the gradient is the whole batch's. 0: as few as the devices' memory takes.
+    accumulate: int = _range(0, least=0)
     steps: int = _range(0, least=0)  # 0: as many as `epochs` needs
     epochs: float = _range(1.0, least=0)
     log_every: int = _range(20, least=1)  # steps

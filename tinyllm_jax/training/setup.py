@@ -12,7 +12,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.student import model
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.training import data, initial, optimizer, questions, sharding
+from tinyllm_jax.training import data, initial, memory, optimizer, questions, sharding
 from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.step import init_state, make_step
 
@@ -22,7 +22,7 @@ class Setup:
     """A run, ready but for its arrays.
 
     Attributes:
-      run: with its number of steps.
+      run: with its number of steps, and of microbatches.
       student: its parameters are shapes.
       rows: the questions to learn from.
       left_out: see `questions.leave_out`.
@@ -50,13 +50,14 @@ class Setup:
     step: jax.stages.Wrapped
 
 
-def set_up(run: Run, corpus: Corpus, mesh: Mesh) -> Setup:
+def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
     """Everything of a run that needs no device.
 
     Args:
       run: resolved for the corpus.
       corpus: the corpus.
       mesh: over the devices, which may be absent.
+      room: what each of them has, for a run that leaves its microbatches to be chosen.
 
     Raises:
       UserError: the corpus lacks what the run needs, or the student or its tokenizer cannot be
@@ -81,6 +82,13 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh) -> Setup:
     init = functools.partial(init_state, optimizer=tx, lora_only=shape.lora_rank > 0)
     abstract = jax.eval_shape(init, student.params)
     shardings = sharding.state_shardings(abstract, mesh)
+    state = sharding.placed(abstract, shardings)
+    step = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
+
+    # As few microbatches as the devices bear.
+    if not run.accumulate:
+        memory.split(batches, step, state, mesh, room)
+        run = dataclasses.replace(run, accumulate=batches.accumulate)
     return Setup(
         run=run,
         student=student,
@@ -91,7 +99,7 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh) -> Setup:
         batches=batches,
         init=init,
         fill=fill,
-        state=sharding.placed(abstract, shardings),
+        state=state,
         shardings=shardings,
-        step=sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh),
+        step=step,
     )
