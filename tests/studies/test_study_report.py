@@ -1,5 +1,6 @@
 """What a study's tables and cases say of answers that are known beforehand."""
 
+import dataclasses
 import math
 
 import pytest
@@ -102,3 +103,15 @@ def test_cases_show_where_the_best_method_and_the_baseline_differ(known, things_
     assert {teacher for teacher, _ in first.rationales} == {"material", "shape"}
     html = page.html_page("A study", study, done)
     assert "Where methods differ" in html and first.rationales[0][1] in html
+
+
+def test_guessing_and_the_paper_stand_beside(known):
+    (table,) = report.tables(*known)
+    assert report.beside(table) == ["Picking at random is right in 25.0 % of the questions."]
+    # The paper has the task, and its numbers come with what they are worth.
+    said = report.beside(dataclasses.replace(table, task="arc"))[-1]
+    assert "FLAN-T5 small (80M) zero-shot 19.3, LoRA 27.1, fine-tuning 27.5, TinyLLM 31.9;" in said
+    assert "base (250M) fine-tuning 38.9, TinyLLM 48.0" in said and "LLaMA 2 45.9." in said
+    assert "single runs" in said
+    page_text = page.html_page("A study", *known)
+    assert "Picking at random is right in 25.0 %" in page_text

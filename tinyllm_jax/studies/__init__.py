@@ -9,6 +9,7 @@ killed; test is touched once a cell, after everything was chosen on validation, 
     runner.py      trains and tests the cells that are not done yet
     statistics.py  means with intervals over questions and seeds, paired tests, power
     report.py      the table as text and Markdown; page.py: the same as one HTML page
+    published.py   what the paper reports, to stand beside it
     cases.py       test questions on which methods differ
     cluster.py     the shards of a study on the machines of a Ray cluster
 

@@ -33,6 +33,7 @@ def html_page(title: str, study: Study, done: Done) -> str:
         cases=cases(study, done, tables[0]) if tables else [],
         baseline=study.baseline,
         failed={cell.name: reason for cell, reason in done.failed.items()},
+        beside=report.beside,
         points=report.points,
         percent=report.percent,
         p_value=p_value,

@@ -10,7 +10,7 @@ import numpy as np
 from tinyllm_jax.evaluation.report import HEADLINE, p_value
 from tinyllm_jax.evaluation.results import Result
 from tinyllm_jax.evaluation.stats import Majority
-from tinyllm_jax.studies import statistics
+from tinyllm_jax.studies import published, statistics
 from tinyllm_jax.studies.runner import Done
 from tinyllm_jax.studies.statistics import Difference, Mean
 from tinyllm_jax.studies.study import Cell, Study
@@ -265,6 +265,16 @@ def verdict(table: Table) -> list[str]:
     return said
 
 
+def beside(table: Table) -> list[str]:
+    """What needs no student of the study, in sentences: guessing, and what is published."""
+    said = [f"Picking at random is right in {100 * table.chance:.1f} % of the questions."]
+    if table.majority:
+        rate = 100 * table.majority.accuracy.rate
+        said.append(f"Always answering {table.majority.answer} is right in {rate:.1f} %.")
+    told = published.sentence(table.task)
+    return [*said, told] if told else said
+
+
 def markdown(title: str, study: Study, done: Done) -> str:
     """The whole study as Markdown."""
     lines = [f"# {title}", ""]
@@ -290,7 +300,7 @@ def markdown(title: str, study: Study, done: Done) -> str:
             lines += [
                 _row([teacher, *_test_cells(test)]) for teacher, test in table.contributions.items()
             ]
-        lines += ["", f"Chance {100 * table.chance:.1f} %.", "", *verdict(table), ""]
+        lines += ["", *beside(table), "", *verdict(table), ""]
     if done.failed:
         lines += ["## Cells that failed", ""]
         lines += [f"- {cell.name}: {reason}" for cell, reason in done.failed.items()]
