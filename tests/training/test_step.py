@@ -132,6 +132,7 @@ def test_the_step_compiles_once_per_shape():
     assert step._cache_size() == len(data.Batches(tokens(), [1.0, 0.7], 8, 0, 2).shapes()) <= 2
 
 
+@functools.cache
 def compiled(student, mesh_shape, rows, accumulate=1) -> str:
     """The text of the step, compiled for a mesh of the eight devices and rows of 32 tokens."""
     mesh = sharding.make_mesh(MeshShape(*mesh_shape))
@@ -175,6 +176,12 @@ def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     assert (
         max(moved) <= max(kernels) and gathered >= 2 * 18
     )  # seven kernels an encoder layer, eleven a decoder layer, twice
+
+
+def test_the_output_projections_gradient_is_scattered():
+    """Once, in float32: each device gets the rows that it stores, and not the whole sum."""
+    moved = hlo.collectives(compiled(STUDENT, (2, 4, 1), rows=64))
+    assert moved["reduce-scatter"] == hlo.Moved(1, 4 * (STUDENT.d_model // 4) * STUDENT.vocab_size)
 
 
 def test_gradients_cross_the_data_axis_once_in_float32():

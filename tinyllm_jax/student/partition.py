@@ -19,11 +19,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
 AXES = (DATA, FSDP, TENSOR)
 ROWS = (DATA, FSDP)  # the axes that split the rows of a batch
+
+# How many columns of a large sum are scattered at once. T5's vocabulary has 32,128, which are 251
+# tiles of a TPU's memory, a prime number: the compiler for v5e does not know how to scatter those,
+# and gives every device the whole sum.
+COLUMNS = 8192
 
 
 def sum_over_data(function: Callable, whole: Any, split: Any) -> Any:
@@ -49,6 +55,37 @@ def sum_over_data(function: Callable, whole: Any, split: Any) -> Any:
         axis_names={DATA},
         check_vma=False,  # the check would make jax sum the gradients wherever they come to be
     )(whole, split)
+
+
+def sum_of_shards(x: jax.Array) -> jax.Array:
+    """Adds up a matrix that every shard of the rows has its own of, and splits the sum.
+
+    Left to itself, the compiler may give every device the whole sum, of which each keeps its part:
+    twice as much is moved.
+
+    Args:
+      x: (S, D, V), one matrix of each shard; `tensor` splits V.
+
+    Returns:
+      The sum, (D, V). `fsdp` splits D and `tensor` V.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape[FSDP] == 1:
+        return x.sum(0)
+
+    def scattered(x: jax.Array) -> jax.Array:
+        """The sum's part of one device, (D / fsdp, V / tensor)."""
+        pieces = jnp.split(x[0], list(range(COLUMNS, x.shape[2], COLUMNS)), axis=1)
+        parts = [jax.lax.psum_scatter(piece, FSDP, tiled=True) for piece in pieces]
+        return jnp.concatenate(parts, axis=1)
+
+    return jax.shard_map(
+        scattered,
+        in_specs=P(FSDP, None, TENSOR),
+        out_specs=P(FSDP, TENSOR),
+        axis_names={FSDP, TENSOR},
+        check_vma=False,
+    )(x.reshape(-1, mesh.shape[FSDP], *x.shape[1:]).sum(0))
 
 
 def data_part() -> jax.Array | int:
