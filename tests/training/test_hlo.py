@@ -50,6 +50,13 @@ def test_an_asynchronous_collective_counts_once_a_round():
     }
 
 
+def test_collectives_of_one_channel_are_told_apart():
+    one = "%r = (f32[4]{0}, f32[2,2]{1,0}) all-reduce(%a, %b), channel_id=1, to_apply=%add"
+    other = one.replace("%r", "%s").replace("(%a, %b)", "(%c, %d)")
+    moved = hlo.collectives(TEXT.replace(one, f"{one}\n  {other}"))
+    assert moved["all-reduce"] == hlo.Moved(2, 2 * (4 * 4 + 4 * 4))
+
+
 def test_collectives_of_a_real_program():
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())

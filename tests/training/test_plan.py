@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import pytest
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.training import plan, topologies
+from tinyllm_jax.student import partition
+from tinyllm_jax.training import plan, sharding, topologies
+from tinyllm_jax.training.run import MeshShape
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -60,6 +62,18 @@ def test_flops_of_a_traced_program():
 
     shapes = jnp.zeros((3, 4)), jnp.zeros((5, 4, 4))
     assert plan.product_flops(jax.make_jaxpr(step)(*shapes).jaxpr) == 5 * 2 * 3 * 4 * 4
+
+
+def test_flops_of_a_program_in_parts():
+    """What every part of the mesh computes counts as often as there are parts."""
+    mesh = sharding.make_mesh(MeshShape(data=4, fsdp=2))
+
+    def step(x, w):
+        return partition.sum_over_data(lambda w, x: x @ w, w, x)
+
+    shapes = jnp.zeros((3, 8, 4)), jnp.zeros((4, 5))
+    with jax.set_mesh(mesh):
+        assert plan.product_flops(jax.make_jaxpr(step)(*shapes).jaxpr) == 2 * 3 * 8 * 4 * 5
 
 
 def _plan(corpus, *more: str) -> subprocess.CompletedProcess:

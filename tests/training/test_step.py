@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import lora, model, partition
 from tinyllm_jax.student.config import StudentConfig
-from tinyllm_jax.training import data, optimizer, sharding
+from tinyllm_jax.training import data, hlo, optimizer, sharding
 from tinyllm_jax.training.run import MeshShape, Optimizer
 from tinyllm_jax.training.step import all_finite, init_state, make_step
 
@@ -132,42 +132,31 @@ def test_the_step_compiles_once_per_shape():
     assert step._cache_size() == len(data.Batches(tokens(), [1.0, 0.7], 8, 0, 2).shapes()) <= 2
 
 
-def test_fully_sharded_kernels_are_gathered_and_activations_stay():
-    """In the layers' loops of the compiled step, kernels move, and nothing larger than one does."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4, 1), sharding.AXES)
+@functools.cache
+def compiled(student, mesh_shape, rows, accumulate=1) -> str:
+    """The text of the step, compiled for a mesh of the eight devices and rows of 32 tokens."""
+    mesh = sharding.make_mesh(MeshShape(*mesh_shape))
     tx = optimizer.make_optimizer(Optimizer(), 10)
     state = jax.eval_shape(
-        functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(STUDENT)
+        functools.partial(init_state, optimizer=tx, lora_only=False), model.param_shapes(student)
     )
     shardings = sharding.state_shardings(state, mesh)
-    state = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
-    )
-    put = NamedSharding(mesh, sharding.BATCH)
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (1, 64, 32),
-            np.float32 if name == "weight" else np.int32,
-            sharding=put,
-        )
-        for name in (
-            "inputs",
-            "input_segments",
-            "targets",
-            "target_segments",
-            "target_inputs",
-            "term",
-            "weight",
-        )
-    }
-    batch["scale"] = jax.ShapeDtypeStruct((2,), np.float32)
+    zeros = np.zeros((accumulate, rows // accumulate, 32), np.int32)
+    ids = ("inputs", "input_segments", "targets", "target_segments", "target_inputs", "term")
+    batch = dict.fromkeys(ids, zeros)
+    batch |= {"weight": zeros.astype(np.float32), "scale": np.ones(2, np.float32)}
     with jax.set_mesh(mesh):
-        text = (
-            jax.jit(make_step(STUDENT, tx, 0), out_shardings=(shardings, NamedSharding(mesh, P())))
-            .lower(state, batch)
-            .compile()
-            .as_text()
-        )
+        step = sharding.jit_step(make_step(student, tx, 0), shardings, mesh)
+        shapes = sharding.batch_shapes(batch, mesh)
+        program = step.lower(sharding.placed(state, shardings), shapes).compile()
+    text = program.as_text()
+    assert text is not None
+    return text
+
+
+def test_fully_sharded_kernels_are_gathered_and_activations_stay():
+    """In the layers' loops of the compiled step, kernels move, and nothing larger than one does."""
+    text = compiled(STUDENT, (2, 4, 1), rows=64)
     inside = [
         line
         for line in text.splitlines()
@@ -187,6 +176,21 @@ def test_fully_sharded_kernels_are_gathered_and_activations_stay():
     assert (
         max(moved) <= max(kernels) and gathered >= 2 * 18
     )  # seven kernels an encoder layer, eleven a decoder layer, twice
+
+
+def test_the_output_projections_gradient_is_scattered():
+    """Once, in float32: each device gets the rows that it stores, and not the whole sum."""
+    moved = hlo.collectives(compiled(STUDENT, (2, 4, 1), rows=64))
+    assert moved["reduce-scatter"] == hlo.Moved(1, 4 * (STUDENT.d_model // 4) * STUDENT.vocab_size)
+
+
+def test_gradients_cross_the_data_axis_once_in_float32():
+    """Whatever the number of microbatches, and whatever the student computes in."""
+    student = dataclasses.replace(STUDENT, dtype="bfloat16")
+    moved = hlo.collectives(compiled(student, (8, 1, 1), rows=16, accumulate=2))
+    numbers = sum(x.size for x in jax.tree.leaves(model.param_shapes(student)))
+    others = 1 + 2  # the loss and the terms' sums
+    assert moved.keys() == {"all-reduce"} and moved["all-reduce"].size == 4 * (numbers + others)
 
 
 def test_the_same_seed_gives_the_same_bits():

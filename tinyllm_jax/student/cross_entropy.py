@@ -63,14 +63,15 @@ def _forward(hidden, kernel, targets, weight):
         return _shard_sums(d_kernel + product), (tokens, d_x)
 
     # Every shard sums its own tokens' gradient of the kernel, (S, D, V), over the chunks, and the
-    # shards' sums meet once, after the last chunk.
+    # shards' sums meet once, after the last chunk: each device gets the part that it stores.
     zero = _shard_sums(jnp.zeros((shards, *kernel.shape), jnp.float32))
     slices = (_chunks(hidden), _chunks(targets), _chunks(weight))
     d_kernel, (tokens, d_hidden) = jax.lax.scan(chunk, zero, slices)
+    d_kernel = partition.sum_of_shards(d_kernel)
 
     tokens = _unchunk(tokens, targets.shape)
     loss = jnp.sum(tokens * weight)
-    return (loss, tokens), (_unchunk(d_hidden, hidden.shape), d_kernel.sum(0))
+    return (loss, tokens), (_unchunk(d_hidden, hidden.shape), d_kernel)
 
 
 def _backward(gradients, cotangents):

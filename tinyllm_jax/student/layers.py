@@ -34,7 +34,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Sets elements to 0 with probability `rate` and scales the others, so that the mean is kept.
 
     Args:
-      x: any shape.
+      x: (B, ...).
       rate: the probability.
       key: a dropout key; with None, `x` is returned as it is.
     """
@@ -46,10 +46,11 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform uint32 words of the given shape.
+    """Uniform uint32 words of the given shape, (B, ...).
 
-    A word is a function of the key and of its element's index alone, so it is the same on any
-    mesh: MurmurHash3's finaliser is applied to the index twice, with half of the key before each.
+    A word is a function of the key and of its element's index in the whole batch alone, so it is
+    the same on any mesh: MurmurHash3's finaliser is applied to the index twice, with half of the
+    key before each.
 
     `jax.random.bits` (Threefry) has cryptographic strength, which dropout does not need: on a CPU
     it took 20 ns an element, longer than the layers themselves, and each use took seconds to
@@ -62,6 +63,9 @@ def random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     for axis in reversed(range(len(shape))):
         index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
         stride *= shape[axis]
+
+    # Where these are the rows of one part along `data`, those of the parts before it come first.
+    index += jnp.uint32(partition.data_part()) * jnp.uint32(stride % 2**32)
     return _mix(_mix(index ^ first) ^ second)
 
 

@@ -7,21 +7,107 @@ Left to itself, the compiler multiplies fully sharded kernels where they lie, an
 activations of the whole batch between the devices. The constraints here make it move the kernels
 instead: a kernel is gathered over `fsdp` before its product, its gradient is scattered after it (as
 in arXiv 1910.02054), and the rows of the batch stay where they are. Without a mesh, every function
-here returns its argument.
+here leaves its argument as it is.
+
+It would also sum a gradient over `data` wherever one comes to be: for every layer and microbatch,
+in the compute dtype. `sum_over_data` takes that axis out of its hands. What is called through it
+sees the rows of one part along `data`, and a mesh of `fsdp` and `tensor` alone.
 """
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
 AXES = (DATA, FSDP, TENSOR)
 ROWS = (DATA, FSDP)  # the axes that split the rows of a batch
 
+# How many columns of a large sum are scattered at once. T5's vocabulary has 32,128, which are 251
+# tiles of a TPU's memory, a prime number: the compiler for v5e does not know how to scatter those,
+# and gives every device the whole sum.
+COLUMNS = 8192
+
+
+def sum_over_data(function: Callable, whole: Any, split: Any) -> Any:
+    """Computes a function of the rows of each part of the mesh along `data`, and adds up.
+
+    The parts exchange nothing but the sum, once, after everything is computed.
+
+    Args:
+      function: takes `whole` and one part of `split`, and returns a tree of float32 arrays.
+      whole: a tree of arrays that every part gets as they are.
+      split: a tree of arrays (M, rows, ...): every part gets its share of the rows.
+
+    Returns:
+      The sum over the parts of what `function` returns.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape[DATA] == 1:
+        return function(whole, split)
+    return jax.shard_map(
+        lambda *part: jax.lax.psum(function(*part), DATA),
+        in_specs=(P(), P(None, DATA)),
+        out_specs=P(),
+        axis_names={DATA},
+        check_vma=False,  # the check would make jax sum the gradients wherever they come to be
+    )(whole, split)
+
+
+def sum_of_shards(x: jax.Array) -> jax.Array:
+    """Adds up a matrix that every shard of the rows has its own of, and splits the sum.
+
+    Left to itself, the compiler may give every device the whole sum, of which each keeps its part:
+    twice as much is moved.
+
+    Args:
+      x: (S, D, V), one matrix of each shard; `tensor` splits V.
+
+    Returns:
+      The sum, (D, V). `fsdp` splits D and `tensor` V.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape[FSDP] == 1:
+        return x.sum(0)
+
+    def scattered(x: jax.Array) -> jax.Array:
+        """The sum's part of one device, (D / fsdp, V / tensor)."""
+        pieces = jnp.split(x[0], list(range(COLUMNS, x.shape[2], COLUMNS)), axis=1)
+        parts = [jax.lax.psum_scatter(piece, FSDP, tiled=True) for piece in pieces]
+        return jnp.concatenate(parts, axis=1)
+
+    return jax.shard_map(
+        scattered,
+        in_specs=P(FSDP, None, TENSOR),
+        out_specs=P(FSDP, TENSOR),
+        axis_names={FSDP, TENSOR},
+        check_vma=False,
+    )(x.reshape(-1, mesh.shape[FSDP], *x.shape[1:]).sum(0))
+
+
+def data_part() -> jax.Array | int:
+    """The index of the part of the rows along `data` that is computed; 0 where all of them are."""
+    return jax.lax.axis_index(DATA) if DATA in _manual() else 0
+
 
 def shards() -> int:
-    """The number of parts into which the mesh splits the rows of a batch; 1 without a mesh."""
+    """The number of parts into which the mesh splits the rows at hand; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else mesh.shape[DATA] * mesh.shape[FSDP]
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in _auto(ROWS))
+
+
+def _manual() -> frozenset[str]:
+    """The axes over which arrays are split already: `data`, within `sum_over_data`."""
+    return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def _auto(axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of some axes over which the compiler splits arrays."""
+    manual = _manual()
+    return tuple(axis for axis in axes if axis not in manual)
 
 
 def on_cpu() -> bool:
@@ -46,7 +132,9 @@ def constrain(x: jax.Array, *spec) -> jax.Array:
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
-    return jax.lax.with_sharding_constraint(x, P(*spec))
+    names = [(axes,) if isinstance(axes, str) else axes for axes in spec]
+    names = [_auto(axes) if isinstance(axes, tuple) else axes for axes in names]
+    return jax.lax.with_sharding_constraint(x, P(*names))
 
 
 def rows(x: jax.Array) -> jax.Array:

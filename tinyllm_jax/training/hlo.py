@@ -91,22 +91,25 @@ def cycles(text: str) -> int:
 def collectives(text: str) -> dict[str, Moved]:
     """What each kind of collective of a program moves.
 
-    An asynchronous one is spread over several instructions, which share a channel: it counts once.
+    An asynchronous one is spread over several fusions, which share its channel: it counts once. The
+    first channel says nothing: those that the program itself asks for, and not the partitioner, and
+    those that the compiler has put together all have it.
     """
     computations, entry = read(text)
-    channels = {}
+    found = {}
     for instruction, times in _run(computations, entry, fused=True):
         kind = instruction.opcode.removesuffix("-start")
         if kind in COLLECTIVES and instruction.sizes:
-            channel = instruction.attribute(r"channel_id=(\d+)") or instruction.name
+            channel = instruction.attribute(r"channel_id=(\d+)") or "1"
+            name = instruction.name if channel == "1" else channel
             # The start of an asynchronous one names what it sends, too, and the result is as large
             # or larger.
             is_start = instruction.opcode.endswith("-start")
             size = max(instruction.sizes) if is_start else sum(instruction.sizes)
-            channels[channel] = kind, times, times * size
+            found[name] = kind, times, times * size
 
     totals: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
-    for kind, times, size in channels.values():
+    for kind, times, size in found.values():
         totals[kind][0] += times
         totals[kind][1] += size
     return {kind: Moved(*total) for kind, total in sorted(totals.items())}

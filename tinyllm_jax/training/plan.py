@@ -127,7 +127,20 @@ def product_flops(jaxpr) -> float:
             left = equation.invars[0].aval.shape
             depth = math.prod(left[axis] for axis in contracted)
             flops += 2 * depth * math.prod(equation.outvars[0].aval.shape)
-        rounds = equation.params["length"] if equation.primitive.name == "scan" else 1
+        rounds = _rounds(equation)
         for inner in jaxprs_in_params(equation.params):
             flops += rounds * product_flops(inner)
     return flops
+
+
+def _rounds(equation) -> int:
+    """How often an equation computes what stands inside of it, on all devices together."""
+    if equation.primitive.name == "scan":
+        return equation.params["length"]
+    if equation.primitive.name == "shard_map":  # as often as its inputs are split
+        inside = equation.params["jaxpr"].invars
+        pairs = zip(equation.invars, inside, strict=True)
+        return max(
+            math.prod(whole.aval.shape) // math.prod(part.aval.shape) for whole, part in pairs
+        )
+    return 1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from tinyllm_jax.student import lora, model
+from tinyllm_jax.student import lora, model, partition
 from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import objective
 
@@ -81,27 +81,35 @@ def make_step(
         hidden, kernel = model.hidden(config, join_params(trained, frozen), micro, dropout)
         return objective.weighted_loss(hidden, kernel, micro)
 
-    def step(state: State, batch: dict) -> tuple[State, dict]:
-        trained, frozen = split_params(state["params"], config.lora_rank > 0)
-        key = jax.random.fold_in(jax.random.key(seed), state["step"])
-        scale = batch["scale"]
-        micros = {name: array for name, array in batch.items() if name != "scale"}
-        count = batch["targets"].shape[0]
+    def gradients(whole: tuple, micros: dict) -> tuple[jax.Array, jax.Array, dict]:
+        """The loss, the terms' sums and the gradients of some rows, added up over microbatches.
 
-        def micro_grads(total, indexed_micro):
+        Args:
+          whole: the trained and the frozen parameters, the terms' scale, and the step's number.
+          micros: of every microbatch these rows, (M, rows, ...).
+        """
+        trained, frozen, scale, number = whole
+        key = jax.random.fold_in(jax.random.key(seed), number)
+
+        def add(total, indexed_micro):
             index, micro = indexed_micro
             (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(
                 trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index)
             )
             return jax.tree.map(jnp.add, total, (value, sums, grads)), None
 
-        # The microbatches' loss, terms' sums and gradients, added up. One microbatch needs no loop.
+        # One microbatch needs no loop.
         zero = (jnp.zeros(()), jnp.zeros_like(scale), jax.tree.map(jnp.zeros_like, trained))
+        count = micros["targets"].shape[0]
         if count == 1:
-            only = {name: array[0] for name, array in micros.items()}
-            (value, sums, grads), _ = micro_grads(zero, (0, only))
-        else:
-            (value, sums, grads), _ = jax.lax.scan(micro_grads, zero, (jnp.arange(count), micros))
+            return add(zero, (0, {name: array[0] for name, array in micros.items()}))[0]
+        return jax.lax.scan(add, zero, (jnp.arange(count), micros))[0]
+
+    def step(state: State, batch: dict) -> tuple[State, dict]:
+        trained, frozen = split_params(state["params"], config.lora_rank > 0)
+        micros = {name: array for name, array in batch.items() if name != "scale"}
+        whole = trained, frozen, batch["scale"], state["step"]
+        value, sums, grads = partition.sum_over_data(gradients, whole, micros)
 
         # A step that is not finite changes nothing.
         grad_norm = optax.tree.norm(grads)
