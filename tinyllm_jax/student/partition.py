@@ -64,7 +64,7 @@ def mesh_of(params: dict) -> contextlib.AbstractContextManager:
     No mesh is set where they lie on one device, or on the host.
     """
     sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
-    if isinstance(sharding, NamedSharding):
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         return jax.set_mesh(sharding.mesh)
     return contextlib.nullcontext()
 
