@@ -9,7 +9,7 @@
 #   up        asks for the TPU and waits until it is ready; one that was preempted or failed is deleted and asked for anew
 #   install   sends the checkout's last commit to every worker and installs it there
 #   start     starts the run on every worker, in a session of its own, which outlives this script and its connections
-#   evaluate  the run's student, on worker 0's CPU: one worker of several cannot use its TPU alone
+#   evaluate  the run's student, on the TPU, whose workers share the questions
 # or one that needs no more than NAME and ZONE:
 #   status    the state of the TPU and of the run: running, absent, or the run's exit status
 #   logs      follows the log of worker 0 (WORKER=1: another's)
@@ -18,8 +18,7 @@
 # CORPUS and WORKDIR lie at gs://, which all workers share and which outlives the TPU. With several workers, gcloud wants
 # your key in the agent: `ssh-add ~/.ssh/google_compute_engine`.
 # Variables: SPOT=1 asks for a spot TPU. DRY_RUN=1 prints every gcloud command and runs none. IMAGE is the VM's software,
-# where it is not the usual one for TYPE. ENV_FILE, a file of mode 600, holds lines NAME=VALUE for the run, such as HF_TOKEN,
-# or JAX_COMPILATION_CACHE_DIR=gs://…, by which a new TPU finds the programs compiled.
+# where it is not the usual one for TYPE. ENV_FILE, a file of mode 600, holds lines NAME=VALUE for the run, such as HF_TOKEN.
 set -euo pipefail
 exec 3>&1 # where DRY_RUN prints, from within $(…) too
 dry=${DRY_RUN:-0} spot=${SPOT:-0}
@@ -152,7 +151,7 @@ refuse_busy() {
 }
 
 evaluate() {
-  on_workers 0 "cd tinyllm_jax && JAX_PLATFORMS=cpu .venv/bin/tinyllm evaluate --workdir=$(printf %q "$workdir")"
+  on_workers all "cd tinyllm_jax && .venv/bin/tinyllm evaluate --distributed --workdir=$(printf %q "$workdir")"
 }
 
 last_lines() { # of every worker's log

@@ -179,12 +179,7 @@ def _define_train(values, argv):
         "where the run keeps everything; the same one goes on with a stopped run",
         values,
     )
-    flags.DEFINE_bool(
-        "distributed",
-        False,
-        "this is one of several processes of one run, as on every worker of a TPU pod",
-        values,
-    )
+    cli_flags.define_distributed(values)
     flags.DEFINE_bool(
         "allow_changed",
         False,
@@ -209,7 +204,7 @@ def train(values) -> None:
 
     run = run_of(values.config)
     terminal.survive_its_end()
-    cli_devices.prepare(values.distributed)
+    cli_devices.prepare(values.distributed, storage.path(values.workdir))
     from tinyllm_jax.training import loop
 
     done = loop.train(
@@ -255,7 +250,7 @@ def evaluate(values) -> None:
     """Scores students by choice likelihood and by the answers that they write, from checkpoints."""
     if values.report:
         storage.require_writable(values.report, "choose another --report")
-    cli_devices.prepare()
+    cli_devices.prepare(values.distributed, cli_students.shared_directory(values))
     from tinyllm_jax.evaluation import page, report, results, score
 
     students = cli_students.given(values)
@@ -290,13 +285,15 @@ def evaluate(values) -> None:
                 given.step,
             )
             out = given.workdir / "evaluation" / name
-        if out:
+        if out and cli_devices.is_first():
             results.write(out, result)
             print(f"wrote {out}")
         reports.append(report.StudentReport(given.name, result, given.metrics, given.about))
+    samples = _samples(students, values) if values.report else []
+    if not cli_devices.is_first():
+        return
     print(report.table(reports))
     if values.report:
-        samples = _samples(students, values)
         task = reports[0].result.task
         gap = getattr(tasks.TASKS[task], "GAP", "")
         results.write_text(
@@ -336,7 +333,7 @@ def _define_predict(values, argv):
 def predict(values) -> None:
     """Has a student write answers, or rationales as one of its teachers would, as JSON lines."""
     storage.require_writable(values.out, "choose another --out")
-    cli_devices.prepare()
+    cli_devices.prepare(values.distributed, cli_students.shared_directory(values))
     from tinyllm_jax.evaluation import results
     from tinyllm_jax.student.writing import write
 
@@ -346,6 +343,8 @@ def predict(values) -> None:
     (given,) = students
     questions = given.questions(values.split, values.questions)
     texts = write(given.student, questions, values.target, values.max_tokens, values.batch_size)
+    if not cli_devices.is_first():
+        return
     ids = [question.id for question in questions]
     results.write_texts(values.out, values.target, list(zip(ids, texts, strict=True)))
     print(f"wrote {values.out}  {len(texts):,} {values.split} questions")

@@ -4,16 +4,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from tinyllm_jax import storage
 from tinyllm_jax.errors import UserError
 
+COMPILED = "compiled"  # the directory of compiled programs
 LOST_AFTER = 50  # seconds without a sign of a process after which the others end
 
 
-def prepare(distributed: bool = False) -> None:
+def prepare(distributed: bool = False, shared: epath.Path | None = None) -> None:
     """Imports jax quietly, with compiled programs kept between runs.
 
+    They are kept on this machine, but those of several processes in the directory that these share:
+    of such processes the first alone keeps what it compiles, and the others are to find it.
+
     Args:
-      distributed: join the processes of one run.
+      distributed: join the processes that work as one.
+      shared: a directory that all of them see; None for none.
 
     Raises:
       UserError: the processes are not found, or there is no device of the platform that
@@ -21,8 +29,12 @@ def prepare(distributed: bool = False) -> None:
     """
     import logging
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "tinyllm_jax" / "compiled"))
+    if distributed and shared is not None:
+        compiled = storage.absolute(shared) / COMPILED
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        compiled = cache / "tinyllm_jax" / COMPILED
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     # transformers warns that torch is absent; nothing here needs it.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -47,8 +59,15 @@ def prepare(distributed: bool = False) -> None:
         ) from None
 
 
+def is_first() -> bool:
+    """Whether this process writes and speaks: the first of those that work as one."""
+    import jax
+
+    return jax.process_index() == 0
+
+
 def _join() -> None:
-    """Joins the processes of one run."""
+    """Joins the processes that work as one."""
     import jax
 
     lost: dict[str, Any] = {"heartbeat_timeout_seconds": LOST_AFTER}

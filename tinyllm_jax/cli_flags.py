@@ -97,6 +97,16 @@ def define_config(values: flags.FlagValues, argv: list[str], about: str) -> None
     config_flags.DEFINE_config_file("config", None, about, flag_values=values, sys_argv=argv)
 
 
+def define_distributed(values: flags.FlagValues) -> None:
+    """Defines --distributed."""
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "this is one of several processes that work as one, as on every worker of a TPU pod",
+        values,
+    )
+
+
 def shard(text: str) -> tuple[int, int]:
     """A share of work, i of n, from "i/n".
 

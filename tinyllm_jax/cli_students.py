@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from etils import epath
 
-from tinyllm_jax import storage, tasks
+from tinyllm_jax import cli_flags, storage, tasks
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import Question
 
@@ -82,10 +82,18 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size", 64, "questions computed together, about", flag_values=values, lower_bound=1
     )
+    cli_flags.define_distributed(values)
+
+
+def shared_directory(values: flags.FlagValues) -> epath.Path | None:
+    """The directory that the processes of one command share: the first --workdir, if any."""
+    return _named(values.workdir[0])[1] if values.workdir else None
 
 
 def students(values: flags.FlagValues) -> dict[str, Student]:
     """The students that the flags of `define_students` name, by name; no corpus is opened.
+
+    They lie on one device, as those do of whom one question at a time is asked.
 
     Raises:
       UserError: neither or both kinds are given, two have one name, or one cannot be opened.
@@ -93,12 +101,13 @@ def students(values: flags.FlagValues) -> dict[str, Student]:
     if bool(values.workdir) == bool(values.student):
         raise UserError("give either --workdir (a run) or --student (a Hugging Face T5)")
     if values.student:
-        return {
-            values.student: _hugging_face_student(values.student, max(tasks.MAX_INPUT.values()))
-        }
+        length = max(tasks.MAX_INPUT.values())
+        return {values.student: _hugging_face_student(values.student, length, everywhere=False)}
     named = [(name or directory.name, directory) for name, directory in map(_named, values.workdir)]
     check_names([name for name, _ in named])
-    return {name: _restored(directory, values.step)[1] for name, directory in named}
+    return {
+        name: _restored(directory, values.step, everywhere=False)[1] for name, directory in named
+    }
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -114,6 +123,8 @@ def check_names(names: Sequence[str]) -> None:
 
 def given(values: flags.FlagValues) -> list[Given]:
     """The students that the flags name: each --workdir, or the one --student.
+
+    They lie on all devices, which share the questions.
 
     Raises:
       UserError: neither or both are given, or one cannot be opened.
@@ -131,7 +142,7 @@ def _from_workdir(named: str, step: str, corpus: str, alone: bool) -> Given:
     from tinyllm_jax.training import metrics, workdir
 
     name, directory = _named(named)
-    at, student = _restored(directory, step)
+    at, student = _restored(directory, step, everywhere=True)
     run = workdir.read_run(directory)
     fixed = workdir.read_json(directory / workdir.RUN)
     opened = Corpus(corpus or fixed["corpus_directory"], task=run.task)
@@ -168,12 +179,12 @@ def _named(text: str) -> tuple[str, epath.Path]:
     return name, storage.path(path)
 
 
-def _restored(directory: epath.Path, step: str) -> tuple[int, Student]:
-    """The step of the checkpoint that `step` names, and its student."""
+def _restored(directory: epath.Path, step: str, everywhere: bool) -> tuple[int, Student]:
+    """The step of the checkpoint that `step` names, and its student; see `restore.restore`."""
     from tinyllm_jax.training import restore
 
     at = restore.find_step(directory, step)
-    return at, restore.restore(directory, at)
+    return at, restore.restore(directory, at, everywhere=everywhere)
 
 
 def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
@@ -182,14 +193,14 @@ def _from_hugging_face(name: str, task: str, corpus: str) -> Given:
     if not task or not corpus:
         raise UserError("--student needs --task and --corpus")
     opened = Corpus(corpus, task=task)
-    student = _hugging_face_student(name, tasks.MAX_INPUT[task])
+    student = _hugging_face_student(name, tasks.MAX_INPUT[task], everywhere=True)
     return Given(name, student, opened, about="not trained here")
 
 
-def _hugging_face_student(name: str, input_length: int) -> Student:
-    """A student that was not trained here: it writes answers alone."""
+def _hugging_face_student(name: str, input_length: int, everywhere: bool) -> Student:
+    """A student that was not trained here: it writes answers alone; see `restore.restore`."""
     from tinyllm_jax.training import initial
     from tinyllm_jax.training.run import Lengths, Run, StudentSpec
 
     run = Run(student=StudentSpec(weights=name), lengths=Lengths(input=input_length))
-    return initial.student_as_it_is(run)
+    return initial.student_as_it_is(run, everywhere)

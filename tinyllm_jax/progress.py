@@ -16,11 +16,19 @@ class Progress:
       unit: the unit's name, e.g. "steps".
       start: units already done before this process began; they do not count in the rate.
       every: seconds between two lines when standard error is not a terminal.
+      quiet: print nothing, as all processes of one run but the first.
     """
 
     def __init__(
-        self, label: str, total: int, unit: str = "rows", start: int = 0, every: float = 10.0
+        self,
+        label: str,
+        total: int,
+        unit: str = "rows",
+        start: int = 0,
+        every: float = 10.0,
+        quiet: bool = False,
     ):
+        self.quiet = quiet
         self.label, self.total, self.unit, self.start, self.every = label, total, unit, start, every
         self.done = start
         self.began = self.printed = time.monotonic()
@@ -39,6 +47,8 @@ class Progress:
         self._print(note, end="\n")
 
     def _print(self, note: str, end: str) -> None:
+        if self.quiet:
+            return
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.start) / seconds
         if rate > 0 and self.done < self.total:

@@ -15,6 +15,8 @@ from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.student.writing import generate, write
 from tinyllm_jax.tasks import Question
+from tinyllm_jax.training import sharding
+from tinyllm_jax.training.run import MeshShape
 
 CONFIG = StudentConfig(
     vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3
@@ -113,6 +115,17 @@ def test_batched_scores_equal_one_by_one(evaluated, tokenizer, params):
         assert found.likelihood == int(np.argmax(sums))
         assert found.likelihood_per_token == int(np.argmax(np.array(sums) / np.array(tokens)))
         assert (found.id, found.gold) == (question.id, question.gold)
+
+
+@pytest.mark.parametrize("fsdp", [1, 4])
+def test_devices_that_share_the_questions_find_the_same(evaluated, tokenizer, params, fsdp):
+    asked, alone = evaluated
+    mesh = sharding.make_mesh(MeshShape(fsdp=fsdp))
+    there = jax.device_put(params, sharding.state_shardings(params, mesh))
+    found = score.evaluate(student(there, tokenizer), asked, max_answer=MAX_ANSWER, batch_size=4)
+    for ours, theirs in zip(found.predictions, alone.predictions, strict=True):
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-5)
+        assert dataclasses.replace(ours, scores=()) == dataclasses.replace(theirs, scores=())
 
 
 def test_metrics_are_the_predictions_counted(evaluated):

@@ -40,7 +40,7 @@ def test_everything_in_order(tpu):
     assert tpu.lines("tinyllm") == [
         *("train", "--distributed", "--config=configs/tinyllm.py:task=obqa,student=base"),
         *("--corpus=gs://b/corpus", "--workdir=gs://b/run"),
-        *("evaluate", "--workdir=gs://b/run"),
+        *("evaluate", "--distributed", "--workdir=gs://b/run"),
     ]
 
 
@@ -108,7 +108,7 @@ def test_workers_run_the_same_until_all_are_done(tpu):
     done = tpu.run(*TRAIN, WORKERS="2")
     assert done.returncode == 0 and "the run is 134" in done.stderr
     assert tpu.lines("tinyllm").count("train") == 4
-    assert tpu.lines("tinyllm").count("evaluate") == 1
+    assert tpu.lines("tinyllm").count("evaluate") == 2  # together, as they have trained
 
 
 def test_a_tpu_that_goes_while_it_is_installed_on_is_asked_for_again(tpu):

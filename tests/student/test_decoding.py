@@ -10,7 +10,9 @@ import pytest
 from oracle import BOTH, T5_11, apply, batch, close, random_params
 
 from tinyllm_jax.batching.arrays import pack
-from tinyllm_jax.student import decoding, hf, inputs, model
+from tinyllm_jax.student import decoding, hf, inputs, model, partition
+from tinyllm_jax.training import sharding
+from tinyllm_jax.training.run import MeshShape
 
 TOKENS = 24
 
@@ -56,13 +58,9 @@ def test_what_is_not_asked_writes_nothing():
     assert not tokens[3:].any() and tokens[:3].any(axis=1).all()
 
 
-def test_rows_that_end_are_dropped_and_the_cache_grows(monkeypatch):
-    """Every size of the batch and of the cache is passed through, and the texts stay the same."""
-    config, params, asked = T5_11, random_params(T5_11, 3), batch(8, rows=40)
-    params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 1].multiply(3.0)
-    plain = decoding.greedy(config, params, asked, TOKENS)
-    ended = (plain == 1).any(1)
-    assert 0 < ended.sum() < 40, "the test needs rows that end and rows that do not"
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Sizes at which rows are often dropped and the cache often grows; (rows, length) of each."""
     calls, advance = [], decoding._advance
     monkeypatch.setattr(
         decoding, "_advance", lambda *a: calls.append(a[4]["tokens"].shape) or advance(*a)
@@ -70,9 +68,37 @@ def test_rows_that_end_are_dropped_and_the_cache_grows(monkeypatch):
     monkeypatch.setattr(decoding, "CACHE", 3)
     monkeypatch.setattr(decoding, "FACTOR", 2)
     monkeypatch.setattr(decoding, "FEWEST", 1)
-    np.testing.assert_array_equal(decoding.greedy(config, params, asked, TOKENS), plain)
-    assert len({length for _, length in calls}) > 2
-    assert len({rows for rows, _ in calls}) > 1
+    return calls
+
+
+@pytest.fixture(scope="module")
+def some_end():
+    """Parameters, 40 questions, and their texts, of which some end."""
+    params, asked = random_params(T5_11, 3), batch(8, rows=40)
+    params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 1].multiply(3.0)
+    plain = decoding.greedy(T5_11, params, asked, TOKENS)
+    ended = (plain == 1).any(1)
+    assert 0 < ended.sum() < 40, "the test needs rows that end and rows that do not"
+    return params, asked, plain
+
+
+def test_rows_that_end_are_dropped_and_the_cache_grows(some_end, small_steps):
+    """Every size of the batch and of the cache is passed through, and the texts stay the same."""
+    params, asked, plain = some_end
+    np.testing.assert_array_equal(decoding.greedy(T5_11, params, asked, TOKENS), plain)
+    assert len({length for _, length in small_steps}) > 2
+    assert len({rows for rows, _ in small_steps}) > 1
+
+
+@pytest.mark.parametrize("fsdp", [1, 4])
+def test_devices_that_share_the_rows_write_the_same(some_end, small_steps, fsdp):
+    params, asked, plain = some_end
+    mesh = sharding.make_mesh(MeshShape(fsdp=fsdp))
+    there = jax.device_put(params, sharding.state_shardings(params, mesh))
+    with partition.mesh_of(there):
+        np.testing.assert_array_equal(decoding.greedy(T5_11, there, asked, TOKENS), plain)
+    assert {rows for rows, _ in small_steps} == {40, 16}
+    assert {length for _, length in small_steps} == {3, 6, 12, 24}
 
 
 def test_packed_rows_write_what_each_question_alone_does():

@@ -310,11 +310,12 @@ def test_bad_input_is_one_line(things_corpus, tmp_path, more, words):
     one_line(run(things_corpus, tmp_path / "run", *more), *words)
 
 
-def test_two_processes_equal_one(whole, things_corpus, tmp_path):
+def by_two_processes(argv: list[str]) -> list[str]:
+    """Runs a command as two processes of two devices each; what each printed."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    workdir, processes = tmp_path / "run", []
+    processes = []
     for i in range(2):
         env = environment(
             2,
@@ -322,10 +323,9 @@ def test_two_processes_equal_one(whole, things_corpus, tmp_path):
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(i),
         )
-        more = ["--distributed", "--config.mesh.fsdp=2"]
         processes.append(
             subprocess.Popen(
-                command(things_corpus, workdir, *more),
+                [*argv, "--distributed"],
                 env=env,
                 stderr=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -334,6 +334,12 @@ def test_two_processes_equal_one(whole, things_corpus, tmp_path):
         )
     outputs = [p.communicate(timeout=300) for p in processes]
     assert [p.returncode for p in processes] == [0, 0], outputs
+    return [out for out, _ in outputs]
+
+
+def test_two_processes_equal_one(whole, things_corpus, tmp_path):
+    workdir = tmp_path / "run"
+    by_two_processes(command(things_corpus, workdir, "--config.mesh.fsdp=2"))
     last = lambda d: [row["loss"] for row in rows(d) if "loss" in row]
     np.testing.assert_allclose(last(workdir), last(whole), rtol=1e-4)
     import jax
@@ -343,3 +349,20 @@ def test_two_processes_equal_one(whole, things_corpus, tmp_path):
         params(workdir),
         params(whole),
     )
+
+
+def test_two_processes_evaluate_as_one_does(whole, tmp_path, capfd):
+    flags = ["evaluate", "--workdir", str(whole), "--max_answer=8", "--out"]
+    cli.main([*flags, str(tmp_path / "one")])
+    argv = [sys.executable, "-m", "tinyllm_jax", *flags, str(tmp_path / "two")]
+    first, second = by_two_processes(argv)
+    assert "wrote" in first and "likelihood" in first and "wrote" not in second
+
+    # Of each question the same was found.
+    predictions = []
+    for folder in ("one", "two"):
+        text = (tmp_path / folder / "predictions.jsonl").read_text()
+        predictions.append([json.loads(line) for line in text.splitlines()])
+    for ours, theirs in zip(*predictions, strict=True):
+        np.testing.assert_allclose(ours.pop("scores"), theirs.pop("scores"), rtol=1e-5)
+        assert ours == theirs

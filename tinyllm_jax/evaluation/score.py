@@ -20,7 +20,7 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.evaluation import stats
 from tinyllm_jax.evaluation.results import Prediction, Result
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs, scoring
+from tinyllm_jax.student import decoding, inputs, partition, scoring
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.student.writing import generate
 from tinyllm_jax.tasks import Question
@@ -36,6 +36,9 @@ def evaluate(
     step: int | None = None,
 ) -> Result:
     """Asks the student every question and scores it by all four metrics.
+
+    All devices that the student's parameters lie on share the questions. Where they are those of
+    several processes, each of these calls this alike and has the same result.
 
     Args:
       student: the student.
@@ -55,7 +58,7 @@ def evaluate(
     with _compilations() as compilations:
         began = time.monotonic()
         encoded = student.encode(questions)
-        choices = scoring.Choices(student.tokenizer, questions, encoded.rows, batch_size)
+        choices = _choices(student, questions, encoded.rows, batch_size)
         scored = _likelihoods(student, questions, choices)
         written = generate(student, encoded.rows, max_answer, batch_size)
         seconds = time.monotonic() - began
@@ -125,17 +128,36 @@ def likelihoods(
     Raises:
       UserError: a likelihood is not finite.
     """
-    choices = scoring.Choices(student.tokenizer, questions, encoded, batch_size)
+    choices = _choices(student, questions, encoded, batch_size)
     return _likelihoods(student, questions, choices)
+
+
+def _choices(
+    student: Student,
+    questions: Sequence[Question],
+    encoded: Sequence[Sequence[int]],
+    batch_size: int,
+) -> scoring.Choices:
+    """The choices of the questions, on the devices that the student's parameters lie on."""
+    with partition.mesh_of(student.params):
+        return scoring.Choices(
+            student.tokenizer,
+            questions,
+            encoded,
+            batch_size,
+            row_multiple=partition.shards(),
+            put=partition.put_rows,
+        )
 
 
 def _likelihoods(
     student: Student, questions: Sequence[Question], choices: scoring.Choices
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """`likelihoods`, from the choices of the questions."""
-    progress = Progress("score", len(questions), "questions")
+    progress = Progress("score", len(questions), "questions", quiet=jax.process_index() > 0)
     score = functools.partial(decoding.score, student.config, student.params)
-    found = choices.scores(score, progress)
+    with partition.mesh_of(student.params):
+        found = choices.scores(score, progress)
     progress.close()
     for question, sums in zip(questions, found, strict=True):
         if not np.isfinite(sums).all():

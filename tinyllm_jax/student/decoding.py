@@ -6,6 +6,9 @@ compiled once for a config and its arguments' shapes.
 In generation a row has a number of slots, and each slot either holds the number of a question of
 that row, whose text is written there, or 0, and then nothing is written.
 
+On a mesh (see `partition.mesh_of`) the devices share the rows, of which there are equally many for
+each. All processes hand in the same batch, and each gets the whole result.
+
 Shapes: B rows of inputs of Le tokens, S slots a row, H heads, D = d_kv. N is the number of texts
 that are still written, at first B * S; C is the number of tokens that the cache has room for.
 """
@@ -18,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.student.cross_entropy import cross_entropy
 from tinyllm_jax.student.layers import unstack
@@ -39,22 +43,22 @@ def score(config: StudentConfig, params: dict, batch: Mapping[str, ArrayLike]) -
       batch: packed rows, as `model.hidden` reads them; "targets" is (R, Lt).
 
     Returns:
-      float32 (R, Lt). The values of padding mean nothing.
+      float32 (R, Lt), whole on every device. The values of padding mean nothing.
     """
     arrays = {name: jnp.asarray(values) for name, values in batch.items()}
     states, kernel = hidden(config, params, arrays)
     targets = arrays["targets"]
     _, tokens = cross_entropy(states, kernel, targets, jnp.zeros(targets.shape))
-    return -tokens
+    return partition.constrain(-tokens)
 
 
 def greedy(
     config: StudentConfig,
     params: dict,
-    inputs: ArrayLike,
+    inputs: np.ndarray,
     max_tokens: int,
-    segments: ArrayLike | None = None,
-    slots: ArrayLike | None = None,
+    segments: np.ndarray | None = None,
+    slots: np.ndarray | None = None,
     prefix_tokens: Sequence[int] = (),
 ) -> np.ndarray:
     """Writes the most likely next token, again and again.
@@ -66,7 +70,7 @@ def greedy(
     Args:
       config: the student's.
       params: as `init_params` makes them.
-      inputs: int32 (B, Le), padded with 0.
+      inputs: int32 (B, Le) on the host, padded with 0.
       max_tokens: the most tokens of a text, the end of sequence among them.
       segments: int32 (B, Le), the question that each token of a packed row belongs to; None: each
         row is one question, and has one slot.
@@ -76,9 +80,9 @@ def greedy(
     Returns:
       int32 (B * S, max_tokens) on the host: the text of each slot, and 0 after its end of sequence.
     """
-    if segments is None:
-        is_token = (np.asarray(inputs) != PAD_ID).astype(np.int32)
-        segments, slots = is_token, is_token[:, :1]
+    if segments is None or slots is None:
+        segments = (inputs != PAD_ID).astype(np.int32)
+        slots = segments[:, :1]
 
     # The token that must stand at each position of a text; -1 where the student chooses it.
     forced = np.full(max_tokens + len(prefix_tokens), -1, np.int32)
@@ -86,19 +90,22 @@ def greedy(
 
     # `written` is the result, with a row for each slot; row i of the state is its row `rows[i]`, at
     # first all of them in order.
-    asked = np.asarray(slots).reshape(-1) != 0
+    asked = slots.reshape(-1) != 0
     written = np.zeros((len(asked), len(forced)), np.int32)
     rows = np.arange(len(asked))
     length = min(CACHE, len(forced))
-    cross, mask = _read(config, params, inputs, segments, slots)
-    state = _start(config, length, asked)
+    batch = partition.put_rows(
+        {"inputs": inputs, "segments": segments, "slots": slots, "asked": asked}
+    )
+    cross, mask, state = _read(config, length, params, **batch)
+    shards = partition.shards()
     while True:
         # Write until the cache is full, or until so few texts go on that the others are dropped.
-        fewer = len(rows) // FACTOR
+        fewer = len(rows) // FACTOR // shards * shards
         if fewer < FEWEST:
             fewer = 0
-        state = _advance(config, params, cross, mask, state, forced, fewer)
-        index, ended, tokens = jax.device_get((state["index"], state["ended"], state["tokens"]))
+        state, seen = _advance(config, params, cross, mask, state, forced, fewer)
+        index, ended, tokens = jax.device_get(seen)
         written[rows, :length] = tokens
         if index >= len(forced) or ended.all():
             return written[:, len(prefix_tokens) :]
@@ -113,19 +120,25 @@ def greedy(
             state = _grow(state, length)
 
 
-@functools.partial(jax.jit, static_argnames=("config",))
-def _read(config, params, inputs, segments, slots):
+@functools.partial(jax.jit, static_argnames=("config", "length"))
+def _read(config, length, params, inputs, segments, slots, asked):
     """Encodes the questions.
 
     Returns:
-      Each layer's cross-attention keys and values, each (B, H, Le, D), and what of its row each
-      slot may attend to, bool (B, 1, S, Le).
+      Each layer's cross-attention keys and values, each (B, H, Le, D); what of its row each slot
+      may attend to, bool (B, 1, S, Le); and the state of `_start`.
     """
     encoded = encode(config, params, inputs, segments=segments)
-    return bind(config, params).decoder.cross(encoded), segment_mask(slots, segments)
+    cross = bind(config, params).decoder.cross(encoded)
+    return *_by_rows((cross, segment_mask(slots, segments))), _start(config, length, asked)
 
 
-def _start(config: StudentConfig, length: int, asked: np.ndarray) -> dict:
+def _by_rows(arrays):
+    """Arrays, in any tree, whose leading axes the devices of the mesh in use share."""
+    return jax.tree.map(lambda a: partition.rows(a) if a.ndim else a, arrays)
+
+
+def _start(config: StudentConfig, length: int, asked: jax.Array) -> dict:
     """The state before the first token; `asked`, (N,), is whether a text is to be written.
 
     Returns:
@@ -139,13 +152,14 @@ def _start(config: StudentConfig, length: int, asked: np.ndarray) -> dict:
         (jnp.zeros(cache, config.dtype), jnp.zeros(cache, config.dtype))
         for _ in range(config.num_decoder_layers)
     ]
-    return {
+    state = {
         "index": jnp.zeros((), jnp.int32),
         "token": jnp.full(size, PAD_ID, jnp.int32),
-        "ended": jnp.array(~asked),
+        "ended": ~asked,
         "tokens": jnp.full((size, length), PAD_ID, jnp.int32),
         "past": past,
     }
+    return _by_rows(state)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "fewer"), donate_argnames="state")
@@ -162,7 +176,7 @@ def _advance(config, params, cross, mask, state, forced, fewer):
       fewer: see above (static).
 
     Returns:
-      The state, of the same shapes.
+      The state, of the same shapes; and "index", "ended" and "tokens" of it, whole on every device.
     """
     model = bind(config, params)
     layers = unstack(model.decoder.layers, config.num_decoder_layers)
@@ -192,7 +206,8 @@ def _advance(config, params, cross, mask, state, forced, fewer):
             "past": past,
         }
 
-    return jax.lax.while_loop(goes_on, step, state)
+    state = _by_rows(jax.lax.while_loop(goes_on, step, state))
+    return state, [partition.constrain(state[name]) for name in ("index", "ended", "tokens")]
 
 
 @jax.jit
@@ -214,7 +229,7 @@ def _keep(cross, mask, state, keep):
     mask = mask[row, :, slot][:, :, None]
     of_texts = {name: value for name, value in state.items() if name != "index"}
     kept = jax.tree.map(lambda a: a[keep], of_texts)
-    return cross, mask, kept | {"index": state["index"]}
+    return _by_rows((cross, mask, kept | {"index": state["index"]}))
 
 
 @functools.partial(jax.jit, static_argnames=("length",))
@@ -222,4 +237,5 @@ def _grow(state, length):
     """The state with room for `length` tokens: "tokens" (N, length), "past" (N, H, length, D)."""
     more = length - state["tokens"].shape[1]
     past = jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, 0), (0, more), (0, 0)]), state["past"])
-    return state | {"tokens": jnp.pad(state["tokens"], [(0, 0), (0, more)]), "past": past}
+    tokens = jnp.pad(state["tokens"], [(0, 0), (0, more)])
+    return _by_rows(state | {"tokens": tokens, "past": past})

@@ -14,12 +14,15 @@ in the compute dtype. `sum_over_data` takes that axis out of its hands. What is 
 sees the rows of one part along `data`, and a mesh of `fsdp` and `tensor` alone.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
@@ -140,3 +143,50 @@ def constrain(x: jax.Array, *spec) -> jax.Array:
 def rows(x: jax.Array) -> jax.Array:
     """Splits the leading axis of `x` over `data` and `fsdp`, and no other axis."""
     return constrain(x, ROWS)
+
+
+def mesh_of(params: dict) -> contextlib.AbstractContextManager:
+    """Sets the mesh that parameters lie on, for a `with` block.
+
+    No mesh is set where they lie on one device, or on the host.
+    """
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
+        return jax.set_mesh(sharding.mesh)
+    return contextlib.nullcontext()
+
+
+def put_rows(batch: dict[str, np.ndarray]) -> dict:
+    """A batch on the mesh in use, its rows split; without a mesh it stays on the host.
+
+    Args:
+      batch: arrays on the host, whose rows are a multiple of `shards()`.
+    """
+    mesh = jax.sharding.get_mesh()
+    return batch if mesh.empty else to_global(batch, mesh, P(ROWS))
+
+
+def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, jax.Array]:
+    """A batch on a mesh.
+
+    Every process holds the whole batch, and gives each of its devices its part.
+
+    Args:
+      batch: arrays on the host.
+      mesh: `data × fsdp × tensor`.
+      spec: how the arrays are split; see `array_sharding`.
+
+    Returns:
+      The same as global arrays.
+    """
+
+    def put(a: np.ndarray) -> jax.Array:
+        sharding = array_sharding(a, mesh, spec)
+        return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
+
+    return {name: put(a) for name, a in batch.items()}
+
+
+def array_sharding(a: np.ndarray, mesh: Mesh, spec: P) -> NamedSharding:
+    """How an array of a batch lies on the mesh; one-dimensional ones ("scale") are replicated."""
+    return NamedSharding(mesh, spec if a.ndim > 1 else P())

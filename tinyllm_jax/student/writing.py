@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from tinyllm_jax.batching.arrays import pack
 from tinyllm_jax.progress import Progress
-from tinyllm_jax.student import decoding, inputs
+from tinyllm_jax.student import decoding, inputs, partition
 from tinyllm_jax.student.config import EOS_ID, PAD_ID
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks.question import Question
@@ -33,7 +34,7 @@ def write(
     """
     encoded = student.encode(questions, target)
     cut = sum(tokens > 0 for tokens in encoded.cut)
-    if cut:
+    if cut and jax.process_index() == 0:
         print(
             f"write  {cut:,} of {len(questions):,} contexts were cut "
             f"to fit {encoded.length} tokens",
@@ -51,7 +52,7 @@ def generate(
     batch_size: int,
     begin: Sequence[int] = (),
 ) -> list[tuple[str, bool]]:
-    """Greedy generation from token ids.
+    """Greedy generation from token ids, by all devices that the student's parameters lie on.
 
     Args:
       student: the student.
@@ -65,27 +66,31 @@ def generate(
       of sequence.
     """
     written: list[tuple[str, bool]] = [("", False)] * len(encoded)
-    progress, done = Progress("write", len(encoded), "questions"), 0
-    # A question's target is one slot, which says where its text is written from.
-    for batch in pack(encoded, [[[PAD_ID]]] * len(encoded), batch_size):
-        slots = batch["target_inputs"]
-        tokens = decoding.greedy(
-            student.config,
-            student.params,
-            batch["inputs"],
-            max_tokens,
-            batch["input_segments"],
-            slots,
-            begin,
-        )
+    progress = Progress("write", len(encoded), "questions", quiet=jax.process_index() > 0)
+    done = 0
+    with partition.mesh_of(student.params):
+        # A question's target is one slot, which says where its text is written from.
+        targets = [[[PAD_ID]]] * len(encoded)
+        batches = pack(encoded, targets, batch_size, row_multiple=partition.shards())
+        for batch in batches:
+            slots = batch["target_inputs"]
+            tokens = decoding.greedy(
+                student.config,
+                student.params,
+                batch["inputs"],
+                max_tokens,
+                batch["input_segments"],
+                slots,
+                begin,
+            )
 
-        # Slots without a question have written nothing.
-        filled = np.flatnonzero(slots.reshape(-1))
-        asked = slots.reshape(-1)[filled] - 1
-        texts = inputs.decode(student.tokenizer, tokens[filled].tolist())
-        for question, ids, text in zip(asked, tokens[filled], texts, strict=True):
-            written[question] = (text, EOS_ID not in ids)
-        done += len(filled)
-        progress.update(done)
+            # Slots without a question have written nothing.
+            filled = np.flatnonzero(slots.reshape(-1))
+            asked = slots.reshape(-1)[filled] - 1
+            texts = inputs.decode(student.tokenizer, tokens[filled].tolist())
+            for question, ids, text in zip(asked, tokens[filled], texts, strict=True):
+                written[question] = (text, EOS_ID not in ids)
+            done += len(filled)
+            progress.update(done)
     progress.close(f"{sum(unfinished for _, unfinished in written):,} unfinished")
     return written

@@ -4,6 +4,7 @@
     recipes.py      what config files are made of, and how one becomes a `Run`
     questions.py    which questions a run learns from, and which it validates on
     data.py         a corpus split as tokens; batch = f(seed, step)
+    ahead.py        the next epoch's plan, made by a process of its own
     objective.py    the answer's and every teacher's term as one weighted cross-entropy
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping
     sharding.py     the mesh, and rules from a parameter's path to its PartitionSpec

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs
 from tinyllm_jax.student.student import ANSWER, Student
+from tinyllm_jax.training.ahead import Ahead
 from tinyllm_jax.training.run import AFTER, Run
 
 
@@ -231,18 +232,27 @@ class Batches:
         self.row_multiple = row_multiple
         self.steps_per_epoch = self.epochs.steps
         # The loop asks for one step after the other, so an epoch is planned once.
-        self.epoch = functools.lru_cache(maxsize=2)(self.epochs)
+        self.epoch: Callable[[int], list[Batch]] = functools.lru_cache(maxsize=2)(self.epochs)
 
     def split(self, accumulate: int) -> None:
         """Splits every batch into so many microbatches from now on."""
         self.accumulate = accumulate
         self.epochs.share(accumulate * self.row_multiple)
-        self.epoch.cache_clear()
+        self.epoch = functools.lru_cache(maxsize=2)(self.epochs)
 
     def ramp(self, final_weights: Sequence[float], steps: int) -> None:
         """Lets the terms' weights go linearly to `final_weights`, which the last step has."""
         self.final_weights = np.array(final_weights, np.float32)
         self.last_step = steps - 1
+
+    def ahead(self, steps: int) -> Ahead:
+        """Has each epoch planned while the one before is trained, until what is returned is closed.
+
+        Args:
+          steps: of the run.
+        """
+        self.epoch = Ahead(self.epochs, -(-steps // self.steps_per_epoch))
+        return self.epoch
 
     def planned(self, step: int) -> Batch:
         """Which questions the batch of `step` has, and in which rows."""

@@ -10,6 +10,7 @@ from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.student import hf, inputs, lora, model, words
 from tinyllm_jax.student.config import StudentConfig, student_config
 from tinyllm_jax.student.student import ANSWER, Student
+from tinyllm_jax.training import sharding
 from tinyllm_jax.training.run import Run, StudentSpec, prefix
 
 
@@ -44,8 +45,12 @@ def student_of(run: Run, shape: StudentConfig, params: dict, tokenizer) -> Stude
     )
 
 
-def student_as_it_is(run: Run) -> Student:
+def student_as_it_is(run: Run, everywhere: bool = False) -> Student:
     """The student of a run's weights, untrained: it writes answers alone.
+
+    Args:
+      run: the run.
+      everywhere: whether it lies on all devices (see `sharding.for_questions`), and not on one.
 
     Raises:
       UserError: the run names no weights, they or their tokenizer cannot be loaded, or the two do
@@ -57,7 +62,11 @@ def student_as_it_is(run: Run) -> Student:
     inputs.check(tokenizer, shape.vocab_size)
     shape, params = hf.load_hf(run.student.weights, dtype=run.student.dtype)
     run = dataclasses.replace(run, objective=run.objective.answers_alone())
-    return student_of(run, shape, jax.device_put(params), tokenizer)
+    if everywhere:
+        params = jax.tree.map(_put, params, sharding.for_questions(params))
+    else:
+        params = jax.device_put(params)
+    return student_of(run, shape, params, tokenizer)
 
 
 def make_student(spec: StudentSpec, seed: int, tokens: int) -> tuple[StudentConfig, Callable]:
@@ -105,12 +114,14 @@ def make_student(spec: StudentSpec, seed: int, tokens: int) -> tuple[StudentConf
             params = lora.add_lora(shape, params, key)
 
         # Host arrays go straight to their shards; only the optimizer's state is computed.
-        def put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-            return jax.make_array_from_callback(
-                array.shape, sharding, lambda index: np.asarray(array[index])
-            )
-
-        params = jax.tree.map(put, params, shardings["params"])
+        params = jax.tree.map(_put, params, shardings["params"])
         return jax.jit(init, out_shardings=shardings)(params)
 
     return shape, fill_from_weights if spec.weights else fill_at_random
+
+
+def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """An array that every process holds, on the devices; each gives its own their parts."""
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: np.asarray(array[index])
+    )

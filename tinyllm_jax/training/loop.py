@@ -210,6 +210,7 @@ def _train(
         contextlib.closing(saved),
         contextlib.closing(stop),
         contextlib.closing(traced),
+        contextlib.closing(batches.ahead(run.steps)),
     ):
         for index, (batch, counts, work) in _ahead(prepare, start, run.steps, lost):
             with traced.step(index), lost.to_compiling(compiled):

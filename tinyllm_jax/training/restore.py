@@ -7,7 +7,7 @@ from jax.sharding import SingleDeviceSharding
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.student import inputs, lora, model
 from tinyllm_jax.student.student import Student
-from tinyllm_jax.training import checkpoints, initial, workdir
+from tinyllm_jax.training import checkpoints, initial, sharding, workdir
 
 
 def find_step(directory: epath.Path, wanted: str = "best") -> int:
@@ -37,13 +37,16 @@ def find_step(directory: epath.Path, wanted: str = "best") -> int:
     return int(wanted)
 
 
-def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
-    """The student of one checkpoint of a workdir, on one device.
+def restore(
+    directory: epath.Path, step: int, merged: bool = True, everywhere: bool = False
+) -> Student:
+    """The student of one checkpoint of a workdir.
 
     Args:
       directory: the workdir.
       step: the checkpoint's.
       merged: whether LoRA updates, where it has any, are merged into its kernels.
+      everywhere: whether it lies on all devices (see `sharding.for_questions`), and not on one.
 
     Raises:
       UserError: not a workdir, no such checkpoint, a damaged one, or a tokenizer that is damaged
@@ -58,13 +61,14 @@ def restore(directory: epath.Path, step: int, merged: bool = True) -> Student:
             f"{directory / workdir.TOKENIZER} is not the tokenizer that the student was trained "
             f"with; {workdir.MEND}"
         )
-    sharding = SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        model.param_shapes(shape),
-    )
+    shapes = model.param_shapes(shape)
+    if everywhere:
+        shardings = sharding.for_questions(shapes)
+    else:
+        one = SingleDeviceSharding(jax.devices()[0])
+        shardings = jax.tree.map(lambda _: one, shapes)
     saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS)
-    params = saved.restore(step, {"params": target})["params"]
+    params = saved.restore(step, {"params": sharding.placed(shapes, shardings)})["params"]
     if shape.lora_rank and merged:
         shape, params = lora.merge_lora(shape, params)
     return initial.student_of(run, shape, params, tokenizer)

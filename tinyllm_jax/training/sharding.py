@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax.errors import UserError
-from tinyllm_jax.student.partition import AXES, FSDP, ROWS, TENSOR
+from tinyllm_jax.student.partition import AXES, FSDP, ROWS, TENSOR, array_sharding, to_global
 from tinyllm_jax.training.run import MeshShape
 
 BATCH = P(None, ROWS)  # (microbatches, rows, ...)
+QUESTIONS_SHARE = 0.8  # of a device's memory that parameters may take where questions are asked
 
 # Kernels are (layers, in, out): `tensor` splits the output of q, k, v, wi and the input of o, wo,
 # so that a layer's activations meet once per block; `fsdp` splits the other side.
@@ -113,6 +114,44 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
     return jax.tree_util.tree_map_with_path(leaf, state)
 
 
+def for_questions(params: dict) -> dict:
+    """How parameters lie on all devices, those of other processes too, which share questions.
+
+    They are whole on each device, or else split over as few as they fit on.
+
+    Args:
+      params: a tree of arrays or of their shapes.
+
+    Returns:
+      A tree like `params`, of `Sharding`.
+    """
+    devices = jax.devices()
+    if len(devices) == 1:
+        return jax.tree.map(lambda _: SingleDeviceSharding(devices[0]), params)
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
+    limits = jax.local_devices()[0].memory_stats() or {}  # a CPU tells none
+    ways = _ways(size, limits.get("bytes_limit", math.inf), len(devices))
+    return state_shardings(params, make_mesh(MeshShape(fsdp=ways)))
+
+
+def _ways(size: int, limit: float, devices: int) -> int:
+    """Over how many devices parameters are to be split so that questions can be asked.
+
+    Args:
+      size: the parameters' bytes, in float32.
+      limit: a device's bytes. What it needs is its part of the parameters; a copy of all of them
+        in bfloat16, which the compiler keeps for the loop over tokens; and room for the questions.
+      devices: how many there are, a multiple of what is returned.
+
+    Returns:
+      A power of two, as it must divide the student's widths; the largest where none is enough.
+    """
+    ways = 1
+    while size / ways + size / 2 > QUESTIONS_SHARE * limit and devices % (2 * ways) == 0:
+        ways *= 2
+    return ways
+
+
 def placed(state: dict, shardings: dict) -> dict:
     """A state's shapes with their shardings, to compile for or to restore into."""
     return jax.tree.map(
@@ -145,7 +184,7 @@ def step_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict, np.ndarr
 def batch_shapes(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of the arrays of `step_batch`, with their shardings."""
     return {
-        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=_array_sharding(a, mesh, BATCH))
+        name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=array_sharding(a, mesh, BATCH))
         for name, a in _without_counts(batch).items()
     }
 
@@ -153,29 +192,3 @@ def batch_shapes(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Shap
 def _without_counts(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What of a batch of `data.Batches` the step reads."""
     return {name: array for name, array in batch.items() if name != "tokens"}
-
-
-def _array_sharding(a: np.ndarray, mesh: Mesh, spec: P) -> NamedSharding:
-    """How an array of a batch lies on the mesh; one-dimensional ones ("scale") are replicated."""
-    return NamedSharding(mesh, spec if a.ndim > 1 else P())
-
-
-def to_global(batch: dict[str, np.ndarray], mesh: Mesh, spec: P) -> dict[str, jax.Array]:
-    """A batch on the mesh.
-
-    Every process holds the whole batch, and gives each of its devices its part.
-
-    Args:
-      batch: arrays on the host.
-      mesh: from `make_mesh`.
-      spec: how the arrays are split; one-dimensional ones ("scale") are replicated.
-
-    Returns:
-      The same as global arrays.
-    """
-
-    def put(a: np.ndarray) -> jax.Array:
-        sharding = _array_sharding(a, mesh, spec)
-        return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
-
-    return {name: put(a) for name, a in batch.items()}

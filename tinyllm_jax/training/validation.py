@@ -55,7 +55,7 @@ class Validation:
             run.validation.batch_size,
             row_multiple=shards,
             length_multiple=run.lengths.multiple,
-            put=lambda batch: sharding.to_global(batch, mesh, P(partition.ROWS)),
+            put=lambda batch: partition.to_global(batch, mesh, P(partition.ROWS)),
         )
         self.score = jax.jit(
             functools.partial(decoding.score, student.config), out_shardings=everywhere

@@ -7,6 +7,7 @@ student.json   the student's shape (StudentConfig)
 checkpoints/   Orbax, one folder a step
 metrics.jsonl  one line per logged step and per validation
 tensorboard/   the same numbers
+compiled/      the compiled programs of runs of several processes (see `cli_devices.prepare`)
 reports.json   the names under which wandb and trackio know the run, where it reports to them
 .lock          who writes here; lease.json where there is no flock, as in an object store
 """
