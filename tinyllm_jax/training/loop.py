@@ -221,7 +221,7 @@ def _train(
                 window.roll()
             if jax.process_index() == 0:
                 progress.update(step, window.note)
-            asked, last = stop.reached(step), step == run.steps
+            asked, last = stop.reached(), step == run.steps
             due = step % run.checkpoint.every == 0 or last
             minutes = (time.monotonic() - saved_time) / 60
             late = step % run.log_every == 0 and _late(run.checkpoint.minutes, minutes)

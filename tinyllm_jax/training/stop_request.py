@@ -16,6 +16,7 @@ class StopRequest:
     def __init__(self):
         self.several = jax.process_count() > 1
         self.asked = False
+        self.calls = 0
         self.handlers_before = {}
         if not self.several:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -26,10 +27,17 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
 
-    def reached(self, step: int) -> bool:
-        """Whether the run should end after this step: all processes say the same."""
+    def reached(self) -> bool:
+        """Whether the run should end after this step: all processes say the same.
+
+        It is to be called once a step.
+        """
+        # jax agrees on the number of a call to come, and compares for equality. With the number of
+        # the step, a run that goes on from step 100 would pass by the 1 that is agreed on where the
+        # signal comes before the first call.
+        self.calls += 1
         if self.several:
-            return multihost_utils.reached_preemption_sync_point(step)
+            return multihost_utils.reached_preemption_sync_point(self.calls)
         return self.asked
 
     def close(self) -> None:
