@@ -52,7 +52,11 @@ def plan(values) -> None:
     axes = " × ".join(f"{axis}={size}" for axis, size in found.mesh.shape.items())
     print(f"devices   {values.topology}  mesh {axes}")
     print(f"student   {run.student.name}  {run.student.dtype}")
-    print(f"batch     {run.batch_size} questions in {found.run.accumulate} microbatches")
+    useful = 100 * found.batches.useful_tokens()["both"]
+    print(
+        f"batch     {run.batch_size} questions  microbatches {found.run.accumulate}  "
+        f"{useful:.1f} % of the positions hold a token"
+    )
     misfits = 0
     for compiled in found:
         print("\n".join(_lines(compiled, found.topology.chip.memory)), flush=True)
