@@ -7,7 +7,7 @@
 Arguments: `teachers` ("all", "none", or "a+b:0.5"), `task`, `student`.
 
 Time: about half a minute each on two cores. Result over five seeds (the README's table): 56 % from
-answers only, 79 and 80 % with one teacher, 96 % with both.
+answers only, 79 and 81 % with one teacher, 96 % with both.
 
 Your own questions next: write them as JSON lines (`tinyllm_jax/tasks/custom.py` shows a row), have
 your teachers explain them (`configs/teachers.py`), build the corpus with `--task custom --source
