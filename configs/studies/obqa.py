@@ -18,9 +18,9 @@ run at full size.
     tinyllm study --config configs/studies/obqa.py:machine=cpu,steps=100,seeds=0
     --out runs/studies/obqa-cpu
 
-is what two CPU cores can do of it in an hour or so: a fifth of the labels, batches of 16, float32,
-and of the methods those that the question hangs on, with the teacher that says most for a single
-one. tests/benchmarks/RESULTS.md has its figures.
+is a part of it for two CPU cores: a fifth of the labels, batches of 16, float32, and of the methods
+those that the question hangs on, with the teacher that says most for a single one. Expect some
+hours; tests/benchmarks/RESULTS.md has what a shorter one showed.
 """
 
 import ml_collections
