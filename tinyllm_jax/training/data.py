@@ -318,6 +318,10 @@ class Batches:
         found = collections.Counter(batch.shape for batch in self.epoch(0))
         return dict(found.most_common())
 
+    def first_of(self, shape: Shape) -> dict[str, np.ndarray]:
+        """The first batch of the first epoch that has a static shape, one of `shapes`."""
+        return self([batch.shape for batch in self.epoch(0)].index(shape))
+
     def longest(self) -> tuple[int, int, Shape]:
         """The question with the longest input: its index, its tokens, and its batches' shape."""
         tokens = self.sizes[:, :, 0].max(axis=1)

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from tinyllm_jax.errors import UserError
@@ -31,15 +30,6 @@ class Room:
     options: dict[str, Any] | None = None
 
 
-def room_here() -> Room:
-    """What the first device of this run has: every process is told the same."""
-    size = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if jax.process_count() > 1:
-        mebibytes = multihost_utils.broadcast_one_to_all(np.int32((size or 0) >> 20))
-        size = int(mebibytes) << 20 or None
-    return Room(size)
-
-
 def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, room: Room) -> None:
     """Splits batches into as few microbatches, by halving, as let the largest one's step fit.
 
@@ -59,10 +49,8 @@ def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, r
         rows_there = shape.inputs[0] // batches.row_multiple // batches.accumulate
         if rows_there < 2:
             return
-        numbers = range(batches.steps_per_epoch)
-        batch = batches(next(n for n in numbers if batches.planned(n).shape == shape))
         with jax.set_mesh(mesh):
-            lowered = step.lower(state, sharding.batch_shapes(batch, mesh))
+            lowered = step.lower(state, sharding.batch_shapes(batches.first_of(shape), mesh))
             needed = peak(lowered, room)
         if needed is not None and needed <= room.size:
             return

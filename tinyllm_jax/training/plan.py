@@ -88,8 +88,7 @@ class Plan:
 
     def _compile(self, shape: Shape, count: int) -> Compiled:
         """Compiles the step for the first batch of a shape, of which an epoch has `count`."""
-        planned = map(self.batches.planned, range(self.batches.steps_per_epoch))
-        batch = self.batches([each.shape for each in planned].index(shape))
+        batch = self.batches.first_of(shape)
         flops = throughput.model_flops(self.student, batch)
         with jax.set_mesh(self.mesh):
             traced = self._step.trace(self._state, sharding.batch_shapes(batch, self.mesh))

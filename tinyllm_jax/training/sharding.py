@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
@@ -114,6 +115,18 @@ def state_shardings(state: dict, mesh: Mesh) -> dict:
     return jax.tree_util.tree_map_with_path(leaf, state)
 
 
+def device_memory() -> int | None:
+    """The bytes that a program can have of a device; None where it does not tell, as a CPU.
+
+    They are those of the first process's first device: all processes are told the same.
+    """
+    size = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if jax.process_count() > 1:
+        mebibytes = multihost_utils.broadcast_one_to_all(np.int32((size or 0) >> 20))
+        size = int(mebibytes) << 20 or None
+    return size
+
+
 def for_questions(params: dict) -> dict:
     """How parameters lie on all devices, those of other processes too, which share questions.
 
@@ -129,8 +142,7 @@ def for_questions(params: dict) -> dict:
     if len(devices) == 1:
         return jax.tree.map(lambda _: SingleDeviceSharding(devices[0]), params)
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
-    limits = jax.local_devices()[0].memory_stats() or {}  # a CPU tells none
-    ways = _ways(size, limits.get("bytes_limit", math.inf), len(devices))
+    ways = _ways(size, device_memory() or math.inf, len(devices))
     return state_shardings(params, make_mesh(MeshShape(fsdp=ways)))
 
 
