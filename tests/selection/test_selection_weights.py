@@ -16,7 +16,7 @@ def test_helpful_drops_what_clearly_harms_and_leaves_what_is_not_judged():
     utility[1] = [-0.4, -0.6, 0.6]
     utility[2] = [0.4, -0.6, NAN]
     utility[3] = [0.4, 0.4, NAN]
-    utility[4] = [0.6, 0.6, NAN]
+    utility[4] = [0.0, 0.6, NAN]
     utility[5:, 2] = NAN
     found = weights.helpful(utility, -0.5)
     # Nobody doubts the first.
@@ -26,6 +26,16 @@ def test_helpful_drops_what_clearly_harms_and_leaves_what_is_not_judged():
     assert found[:, 2].tolist() == [0, 1, *18 * [1]]
     # Where nothing is below the threshold nobody is doubted.
     assert weights.helpful(utility, -3.0).tolist() == np.ones((20, 3)).tolist()
+
+
+def test_helpful_hears_a_doubted_teacher_only_where_he_helps_clearly_more_than_the_trusted():
+    #                   trusted doubted
+    utility = np.array([[0.0, -0.6], [0.2, 0.6], [-0.3, 0.6], [NAN, 0.6], [0.6, NAN], [0.0, 1.0]])
+    found = weights.helpful(utility, -0.5)
+    assert found[:, 0].tolist() == [1, 1, 1, 1, 1, 1]
+    # In the second row he is ahead of the trusted by 0.4 only; in the third by 0.9, and it is the
+    # 0.6 that counts; in the fourth no trusted teacher speaks.
+    assert found[:, 1].tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_selected_keeps_the_best_of_each_question():

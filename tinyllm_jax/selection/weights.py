@@ -12,26 +12,29 @@ DOUBTED = 0.1  # the share of his rationales that clearly harm from which on a t
 
 
 def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Drops the rationales that clearly harm; of teachers who often harm keeps those that help.
+    """Drops the rationales that clearly harm, and most of what a teacher says who often harms.
 
     One utility is noisy, and says nothing where the question does not hang on what the rationale
     tells. So it is read beside its teacher's others. Of a teacher who hardly ever harms, all is
     kept that does not clearly harm: teachers complement each other. A teacher who does so often is
-    doubted, and what cannot be seen to be right is likely to be wrong too: of his rationales those
-    are kept that clearly help.
+    doubted, and what cannot be seen to be right is likely to be wrong too: he is heard only where
+    he helps clearly more than every teacher who is not doubted, and than no rationale at all.
 
     Args:
       utility: (Q, T) nats, from `reader.utilities`.
-      threshold: below 0; a rationale whose utility is below it clearly harms, and one whose utility
-        is above its opposite clearly helps.
+      threshold: below 0; a rationale whose utility is below it clearly harms, and one helps clearly
+        more than another if its utility is higher by more than the threshold's opposite.
 
     Returns:
       Weights (Q, T), 0 or 1.
     """
     known = ~np.isnan(utility)
-    harm = utility < threshold
-    doubted = harm.sum(axis=0) > DOUBTED * known.sum(axis=0)
-    return np.where(harm | (known & doubted & (utility <= -threshold)), 0.0, 1.0)
+    harms = utility < threshold
+    doubted = harms.sum(axis=0) > DOUBTED * known.sum(axis=0)
+    trusted = np.where(known & ~doubted, utility, 0.0)
+    most = np.max(trusted, axis=1, keepdims=True, initial=0.0)
+    stands_out = utility - most > -threshold
+    return np.where(harms | (known & doubted & ~stands_out), 0.0, 1.0)
 
 
 def selected(utility: np.ndarray) -> np.ndarray:
