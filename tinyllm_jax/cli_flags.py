@@ -1,4 +1,4 @@
-"""What the commands share: how a command's flags are defined, read and explained.
+"""What the commands share: how a command's flags are defined, read and explained; exit statuses.
 
 Flags are absl's and configs are ml_collections files, as JAX programs have them; whatever is wrong
 with them is told in one line.
@@ -11,6 +11,10 @@ from pathlib import Path
 from absl import flags
 
 from tinyllm_jax.errors import UserError
+
+# Exit statuses: bad input, and a command that was stopped and that the same command line goes on
+# with.
+BAD_INPUT, STOPPED = 2, 3
 
 
 def parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flags.FlagValues | None:
