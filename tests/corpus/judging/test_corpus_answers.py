@@ -39,6 +39,7 @@ from tinyllm_jax.tasks.question import Question
         ("The next option is d.", None),
         ("the answer is a dog", None),
         ("the answer is (h)", None),
+        ("the answer is İzmir", None),  # "İ" has two characters in lower case
         ("Nails are made of iron.", None),
         ("(d)", 3),
         ("B.", 1),
