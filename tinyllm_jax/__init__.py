@@ -19,6 +19,7 @@ Everything else looks at one of those two. The packages, in the order of the dat
     cards/       templates of the README.md of what is exported
     cli          `tinyllm COMMAND`, one thin function per command: cli is their table, cli_X holds
                  `tinyllm X`, and cli_flags, cli_students and cli_devices hold what they share
+    shards       a share of work that several machines deal among themselves: --shard
     terminal     a terminal or pipe that is closed does not end a long command
 
 Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation |

@@ -109,20 +109,3 @@ def define_distributed(values: flags.FlagValues) -> None:
         "this is one of several processes that work as one, as on every worker of a TPU pod",
         values,
     )
-
-
-def shard(text: str) -> tuple[int, int]:
-    """A share of work, i of n, from "i/n".
-
-    Raises:
-      UserError: it is not of that form, or i is not below n.
-    """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found:
-        raise UserError(f"--shard is '{text}'; write i/n, e.g. 0/4")
-    index, count = int(found[1]), int(found[2])
-    if index >= count:
-        raise UserError(
-            f"there is no shard {text}; {count} shards are 0/{count} to {count - 1}/{count}"
-        )
-    return index, count

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tinyllm_jax import cli_devices, cli_flags, storage, terminal
+from tinyllm_jax import cli_devices, cli_flags, shards, storage, terminal
 from tinyllm_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def study(values) -> None:
     from tinyllm_jax.studies.study import study_of
 
     plan = study_of(values.config)
-    shard = cli_flags.shard(values.shard)
+    shard = shards.parse(values.shard)
     if values.ray and (shard != (0, 1) or values.only_report):
         raise UserError("--ray runs all shards: leave --shard and --only_report out")
     terminal.survive_its_end()

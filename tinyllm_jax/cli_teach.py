@@ -4,7 +4,7 @@ import sys
 
 from absl import flags
 
-from tinyllm_jax import cli_flags, errors, tasks
+from tinyllm_jax import cli_flags, errors, shards, tasks
 from tinyllm_jax.errors import UserError
 
 ROWS_LEFT = 4  # the exit status
@@ -65,7 +65,7 @@ def teach(values) -> None:
         values.out,
         tuple(values.splits),
         values.seed,
-        cli_flags.shard(values.shard),
+        shards.parse(values.shard),
         values.questions,
     )
     if any(result.stopped for result in done.values()) or len(done) < len(chosen):
