@@ -14,6 +14,6 @@ killed; test is touched once a cell, after everything was chosen on validation, 
     cases.py       test questions on which methods differ
     cluster.py     the shards of a study on the machines of a Ray cluster
 
-Imports go one way: runner → derive → study, page → cases, report → tables → statistics, and all of them
-stand above training, selection and evaluation.
+Imports go one way: page → cases, report → tables → statistics, runner → derive → study, and all of
+them stand above training, selection and evaluation.
 """
