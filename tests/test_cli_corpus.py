@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from command_lines import fails
 
 from tinyllm_jax import cli, tasks
 from tinyllm_jax.corpus import tfrecord
@@ -56,19 +57,6 @@ def logs(tmp_path):
 
 def run(*argv):
     cli.main([str(argument) for argument in argv])
-
-
-def fails(capsys, *argv):
-    """The one line that a command with bad input prints; it exits with 2."""
-    with pytest.raises(SystemExit) as error:
-        run(*argv)
-    lines = [
-        line
-        for line in capsys.readouterr().err.strip().splitlines()
-        if line.startswith("tinyllm: ")
-    ]
-    assert error.value.code == 2 and len(lines) == 1, lines
-    return lines[0]
 
 
 def test_build_takes_every_log_of_a_directory(logs, tmp_path, capsys):

@@ -15,7 +15,7 @@ from tinyllm_jax import tasks
 from tinyllm_jax.config_args import parse_arg
 from tinyllm_jax.corpus import codec, tfrecord
 from tinyllm_jax.corpus.importing.rationales import read_rationales
-from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging import answers, quality
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks import custom, question, released_questions, things
@@ -147,9 +147,9 @@ def test_a_stated_answer_is_a_choice_or_none(choices, text, data):
     assume(not question.problem(one))
     pieces = [*choices, *one.lettered, "The answer is ", "**", '"', "\n", " ", ".", text]
     said = "".join(data.draw(st.lists(st.sampled_from(pieces), max_size=8)))
-    index = quality.stated_answer(said, one)
+    index = answers.stated_answer(said, one)
     assert index is None or 0 <= index < len(choices)
-    kept = quality.without_stated_answer(said, one)
+    kept = answers.without_stated_answer(said, one)
     assert len(kept) <= len(said)
     assert set(quality.flags_of(kept, one)) <= set(quality.FLAGS)
 

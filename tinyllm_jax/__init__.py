@@ -17,9 +17,9 @@ Everything else looks at one of those two. The packages, in the order of the dat
     storage      paths that a user names, local or gs://, and files written whole
     publishing/  a run's student as a Hugging Face directory or a PEFT adapter, and its model card
     cards/       templates of the README.md of what is exported
-    cli          `tinyllm COMMAND`, one thin function per command; cli_corpus holds those of
-                 `tinyllm corpus`, cli_studies `tinyllm study`, cli_checkpoints `tinyllm
-                 checkpoint`, cli_students the students that flags name, cli_flags the flags
+    cli          `tinyllm COMMAND`, one thin function per command: cli is their table, cli_X holds
+                 `tinyllm X`, and cli_flags, cli_students and cli_devices hold what they share
+    shards       a share of work that several machines deal among themselves: --shard
     terminal     a terminal or pipe that is closed does not end a long command
 
 Imports go one way: cli → studies → selection → publishing | training | teachers | evaluation |

@@ -5,7 +5,7 @@ import sys
 from absl import flags
 from etils import epath
 
-from tinyllm_jax import cli_devices, cli_flags, errors, storage, tasks
+from tinyllm_jax import cli_devices, cli_flags, storage, tasks
 from tinyllm_jax.errors import UserError
 
 
@@ -24,8 +24,7 @@ def corpus_import(values) -> None:
     from tinyllm_jax.corpus.importing.released import import_released
     from tinyllm_jax.corpus.showing.report import format_report
 
-    if values.task not in tasks.TASKS:
-        raise errors.unknown("task", values.task, tasks.TASKS)
+    tasks.check_task(values.task)
     manifest = import_released(values.released, values.task, values.out)
     print(format_report(manifest.report))
     print(f"wrote {values.out}")

@@ -1,4 +1,4 @@
-"""What the commands share: how a command's flags are defined, read and explained.
+"""What the commands share: how a command's flags are defined, read and explained; exit statuses.
 
 Flags are absl's and configs are ml_collections files, as JAX programs have them; whatever is wrong
 with them is told in one line.
@@ -11,6 +11,10 @@ from pathlib import Path
 from absl import flags
 
 from tinyllm_jax.errors import UserError
+
+# Exit statuses: bad input, and a command that was stopped and that the same command line goes on
+# with.
+BAD_INPUT, STOPPED = 2, 3
 
 
 def parse(usage: str, argv: list[str], run: Callable, define: Callable) -> flags.FlagValues | None:
@@ -105,20 +109,3 @@ def define_distributed(values: flags.FlagValues) -> None:
         "this is one of several processes that work as one, as on every worker of a TPU pod",
         values,
     )
-
-
-def shard(text: str) -> tuple[int, int]:
-    """A share of work, i of n, from "i/n".
-
-    Raises:
-      UserError: it is not of that form, or i is not below n.
-    """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found:
-        raise UserError(f"--shard is '{text}'; write i/n, e.g. 0/4")
-    index, count = int(found[1]), int(found[2])
-    if index >= count:
-        raise UserError(
-            f"there is no shard {text}; {count} shards are 0/{count} to {count - 1}/{count}"
-        )
-    return index, count

@@ -1,6 +1,7 @@
 """The one exception that a user may see: a bad input, told in one line."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -9,6 +10,11 @@ class UserError(Exception):
 
     The command line prints it as `tinyllm: MESSAGE` and exits with status 2; no traceback is shown.
     """
+
+
+def tell(message: str) -> None:
+    """Prints `tinyllm: MESSAGE` on standard error, in one line."""
+    print(f"tinyllm: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
 def printable(text: str) -> str:

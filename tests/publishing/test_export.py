@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import small_runs
 import yaml
+from command_lines import fails
 from flax import traverse_util
 from safetensors.numpy import load_file
 from small_runs import QUESTIONS, SHAPES, STEP, TEACHERS
@@ -240,29 +241,22 @@ def test_what_was_not_evaluated_says_so(tmp_path):
     assert "This checkpoint was not evaluated" in (tmp_path / "out" / "README.md").read_text()
 
 
-def fails(capsys, *argv) -> str:
-    """The one line that `tinyllm export` prints; it exits with 2."""
-    with pytest.raises(SystemExit) as error:
-        cli.main(["export", *map(str, argv)])
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tinyllm: ")]
-    assert error.value.code == 2 and len(lines) == 1, lines
-    return lines[0]
-
-
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
     run = small_runs.make(tmp_path / "run", SHAPES["1.1"])
     tuned = small_runs.make(tmp_path / "tuned", with_lora("1.1")[0])
     out = tmp_path / "out"
     ask = ["--out", out, "--workdir"]
-    assert "is not the workdir of a run" in fails(capsys, *ask, tmp_path)
-    assert "has no checkpoint of step 8" in fails(capsys, *ask, run, "--step", 8)
-    assert "trained without LoRA" in fails(capsys, *ask, run, "--adapter")
-    assert "started from random weights" in fails(capsys, *ask, tuned, "--adapter")
-    assert "give USER/NAME" in fails(capsys, *ask, run, "--push", "name")
+    assert "is not the workdir of a run" in fails(capsys, "export", *ask, tmp_path)
+    assert "has no checkpoint of step 8" in fails(capsys, "export", *ask, run, "--step", 8)
+    assert "trained without LoRA" in fails(capsys, "export", *ask, run, "--adapter")
+    assert "started from random weights" in fails(capsys, "export", *ask, tuned, "--adapter")
+    assert "give USER/NAME" in fails(capsys, "export", *ask, run, "--push", "name")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert "HF_TOKEN" in fails(capsys, *ask, run, "--push", "user/name")
-    assert "a local directory" in fails(capsys, "--workdir", run, "--out", "gs://bucket/out")
-    assert "not an empty directory" in fails(capsys, "--workdir", run, "--out", run)
+    assert "HF_TOKEN" in fails(capsys, "export", *ask, run, "--push", "user/name")
+    assert "a local directory" in fails(
+        capsys, "export", "--workdir", run, "--out", "gs://bucket/out"
+    )
+    assert "not an empty directory" in fails(capsys, "export", "--workdir", run, "--out", run)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tuned"]
 
 
@@ -311,7 +305,7 @@ def test_push(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.HfApi", BrokenHub)
     ask = ["--workdir", run, "--out", tmp_path / "again", "--push", "user/name"]
-    said = fails(capsys, *ask)
+    said = fails(capsys, "export", *ask)
     assert f"hf upload user/name {tmp_path / 'again'}" in said and "hf_secret" not in said
     assert (tmp_path / "again" / "model.safetensors").exists()
 

@@ -12,6 +12,7 @@ from tinyllm_jax.studies import page, report
 from tinyllm_jax.studies.cases import cases
 from tinyllm_jax.studies.runner import Done, Outcome
 from tinyllm_jax.studies.study import study_of
+from tinyllm_jax.studies.tables import tables
 
 METHODS = (
     {"name": "answers only"},
@@ -68,7 +69,7 @@ def known(things_corpus):
 
 
 def test_what_a_teacher_adds_to_all_others(known):
-    (table,) = report.tables(*known)
+    (table,) = tables(*known)
     # `material` is all but `shape`; no method is all but `material`.
     (shape,) = table.contributions.items()
     assert shape[0] == "shape" and shape[1].mean == pytest.approx(6 / 24)
@@ -76,15 +77,26 @@ def test_what_a_teacher_adds_to_all_others(known):
 
 
 def test_the_cost_is_that_of_every_step(known):
-    (table,) = report.tables(*known)
+    (table,) = tables(*known)
     # Five steps of eight questions, three TFLOP each.
     assert table.lines[0].flops == pytest.approx(5 * 8 * 3e12)
     assert "| 120 | 1 |" in report.markdown("A study", *known)
 
 
+def test_methods_are_shown_while_the_baseline_waits(known):
+    study, done = known
+    tested = {cell: done.tested[cell] for cell in done.tested if cell.method != study.baseline}
+    done = dataclasses.replace(done, tested=tested)
+    (table,) = tables(study, done)
+    assert [line.method for line in table.lines] == ["material", "both"]
+    assert all(line.against_baseline is None for line in table.lines)
+    assert "Not tested yet: answers only." in report.markdown("A study", study, done)
+    assert cases(study, done, table) == []
+
+
 def test_cases_show_where_the_best_method_and_the_baseline_differ(known, things_corpus):
     study, done = known
-    (table,) = report.tables(study, done)
+    (table,) = tables(study, done)
     found = cases(study, done, table)
     questions = [row.question for row in Corpus(things_corpus).rows("test")]
     # Both: 6 to 21 alone; answers only: 0 and 1 alone.
@@ -106,7 +118,7 @@ def test_cases_show_where_the_best_method_and_the_baseline_differ(known, things_
 
 
 def test_guessing_and_the_paper_stand_beside(known):
-    (table,) = report.tables(*known)
+    (table,) = tables(*known)
     assert report.beside(table) == ["Picking at random is right in 25.0 % of the questions."]
     # The paper has the task, and its numbers come with what they are worth.
     said = report.beside(dataclasses.replace(table, task="arc"))[-1]

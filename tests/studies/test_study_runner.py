@@ -18,6 +18,7 @@ from tinyllm_jax.student.inputs import load_tokenizer
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.studies import page, report, runner
 from tinyllm_jax.studies.study import study_of
+from tinyllm_jax.studies.tables import tables
 from tinyllm_jax.training import loop
 from tinyllm_jax.training.recipes import default_config, set_student
 
@@ -89,7 +90,7 @@ def test_a_study_from_its_config_to_its_page(things_corpus, tmp_path, capsys, mo
     (size,) = sizes
     assert 30 < size < 66
 
-    (table,) = report.tables(study, done)
+    (table,) = tables(study, done)
     assert [line.method for line in table.lines] == ["answers only", "shape", "permuted"]
     assert table.best_teacher == "shape" and table.questions == 24
     assert table.lines[0].against_baseline is None and table.lines[1].against_teacher is None

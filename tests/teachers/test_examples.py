@@ -15,6 +15,8 @@ import pytest
 
 from tinyllm_jax import tasks
 from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging.answers import stated_answer
+from tinyllm_jax.corpus.judging.plain import normalize
 from tinyllm_jax.teachers import prompts
 
 REPO = Path(__file__).resolve().parents[2]
@@ -41,7 +43,7 @@ def test_every_task_with_a_file_is_tested():
 def test_files_hold_one_plain_paragraph_an_example(task):
     lines = (prompts.HERE / "examples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert len(rows) == COUNTS[task] == len({quality.normalize(row["question"]) for row in rows})
+    assert len(rows) == COUNTS[task] == len({normalize(row["question"]) for row in rows})
     for row in rows:
         text = row["rationale"]
         assert set(row) == {"question", "rationale"}
@@ -54,14 +56,14 @@ def test_files_hold_one_plain_paragraph_an_example(task):
 def test_questions_are_of_the_training_split_alone(splits):
     task, questions = splits
     texts = {
-        split: [quality.normalize(question.question) for question in part]
+        split: [normalize(question.question) for question in part]
         for split, part in questions.items()
     }
     examples = examples_of(splits)
     assert len({example.question.key for example in examples}) == COUNTS[task]
     for example in examples:
         assert example.question.split == "train"
-        text = quality.normalize(example.question.question)
+        text = normalize(example.question.question)
         assert texts["train"].count(text) == 1
         assert text not in texts["validation"] + texts["test"]
 
@@ -74,9 +76,9 @@ def test_gold_answers_vary(splits):
 def test_rationales_have_no_flag_and_do_not_begin_with_the_answer(splits):
     for example in examples_of(splits):
         assert quality.flags_of(example.rationale, example.question, "stop") == ()
-        assert quality.stated_answer(example.rationale, example.question) is None
-        answer = quality.normalize(example.question.answer).rstrip(".")
-        assert not re.match(re.escape(answer) + r"\b", quality.normalize(example.rationale))
+        assert stated_answer(example.rationale, example.question) is None
+        answer = normalize(example.question.answer).rstrip(".")
+        assert not re.match(re.escape(answer) + r"\b", normalize(example.rationale))
 
 
 def test_unforced_prompt_states_every_gold_answer(splits):
@@ -85,7 +87,7 @@ def test_unforced_prompt_states_every_gold_answer(splits):
     for example in examples_of(splits):
         shown = template.render(question, [example]).text
         stated = re.search(re.escape(example.rationale) + r" (.*)", shown)[1]
-        assert quality.stated_answer(stated, example.question) == example.question.gold
+        assert stated_answer(stated, example.question) == example.question.gold
 
 
 def test_wheel_ships_them(tmp_path):

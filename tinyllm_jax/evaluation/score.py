@@ -63,33 +63,43 @@ def evaluate(
         written = generate(student, encoded.rows, max_answer, batch_size)
         seconds = time.monotonic() - began
 
-    # What was found of each question, and how often it says less than it seems to.
     spelled = as_spelled(student.tokenizer, questions)
     predictions = tuple(
         _prediction(*each)
         for each in zip(questions, spelled, choices.gold, scored, written, encoded.cut, strict=True)
     )
-    counts = {
-        "inputs_cut": sum(prediction.cut for prediction in predictions),
-        "inputs_with_unknown_words": inputs.unknown_tokens(student.tokenizer, encoded.rows),
-        "choices_spelled_alike": choices.alike,
-        "ties": sum(_ties(sums) for sums, _ in scored),
-        "ties_per_token": sum(_ties(sums / tokens) for sums, tokens in scored),
-        "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
-        "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
-        "answers_unwritable": unwritable(student.tokenizer, [q.answer for q in questions]),
-    }
     return Result(
         task,
         split,
         predictions,
         stats.chance(questions),
         stats.majority(train_questions, questions),
-        counts,
+        _counts(student.tokenizer, questions, encoded.rows, choices, scored, predictions),
         seconds - sum(compilations),
         step,
         sum(compilations),
     )
+
+
+def _counts(
+    tokenizer,
+    questions: Sequence[Question],
+    encoded: Sequence[Sequence[int]],
+    choices: scoring.Choices,
+    scored: Sequence[tuple[np.ndarray, np.ndarray]],
+    predictions: Sequence[Prediction],
+) -> dict[str, int]:
+    """How often what was found says less than it seems to; the arguments are `evaluate`'s."""
+    return {
+        "inputs_cut": sum(prediction.cut for prediction in predictions),
+        "inputs_with_unknown_words": inputs.unknown_tokens(tokenizer, encoded),
+        "choices_spelled_alike": choices.alike,
+        "ties": sum(_ties(sums) for sums, _ in scored),
+        "ties_per_token": sum(_ties(sums / tokens) for sums, tokens in scored),
+        "answers_unfinished": sum(prediction.unfinished for prediction in predictions),
+        "answers_only_a_letter": sum(is_letter(p.generated) for p in predictions),
+        "answers_unwritable": unwritable(tokenizer, [q.answer for q in questions]),
+    }
 
 
 @contextlib.contextmanager

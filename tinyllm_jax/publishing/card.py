@@ -52,34 +52,19 @@ def write(
       name: the model's name on the hub; "" where it has none.
     """
     config = _without_local_paths(workdir.read_json(run / workdir.CONFIG))
-    base = config["student"]["weights"]
-    metadata: dict[str, Any] = {
-        "library_name": "peft" if adapter else "transformers",
-        "tags": ["tinyllm", "t5", "multiple-choice", config["task"]],
-        "task": config["task"],
-        "teachers": student.teachers,
-    }
-    if _is_hub_name(base):
-        metadata = {"base_model": base} | metadata
-    asked = {
-        target: prompt(EXAMPLE, prefix)
-        for target, prefix in student.prefixes.items()
-        if target == ANSWER or student.prefix_side == "encoder"
-    }
+    with_passage = dataclasses.replace(EXAMPLE, context=PASSAGE)
     cards.write(
         directory,
         "model_card.md",
-        metadata,
+        _metadata(config, student.teachers, adapter),
         name=name,
         adapter=adapter,
         task=config["task"],
-        base=base,
+        base=config["student"]["weights"],
         teachers=student.teachers,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(student.params)),
-        asked=asked,
-        with_passage=prompt(
-            dataclasses.replace(EXAMPLE, context=PASSAGE), student.prefixes[ANSWER]
-        ),
+        asked=_asked(student),
+        with_passage=prompt(with_passage, student.prefixes[ANSWER]),
         prefixes=student.prefixes,
         prefix_side=student.prefix_side,
         input_length=student.input_length,
@@ -92,6 +77,31 @@ def write(
         corpus=workdir.read_json(run / workdir.RUN)["corpus"],
         version=tinyllm_jax.__version__,
     )
+
+
+def _metadata(config: dict[str, Any], teachers: Sequence[str], adapter: bool) -> dict[str, Any]:
+    """What the hub reads of the card."""
+    metadata = {
+        "library_name": "peft" if adapter else "transformers",
+        "tags": ["tinyllm", "t5", "multiple-choice", config["task"]],
+        "task": config["task"],
+        "teachers": teachers,
+    }
+    base = config["student"]["weights"]
+    return {"base_model": base, **metadata} if _is_hub_name(base) else metadata
+
+
+def _asked(student: Student) -> dict[str, str]:
+    """By target what the student's encoder reads of the example.
+
+    Where the decoder is told the target, the encoder reads the same for all: only the answer's is
+    given.
+    """
+    return {
+        target: prompt(EXAMPLE, prefix)
+        for target, prefix in student.prefixes.items()
+        if target == ANSWER or student.prefix_side == "encoder"
+    }
 
 
 def _accuracies(result: Result) -> list[str]:

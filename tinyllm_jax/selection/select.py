@@ -65,42 +65,83 @@ def select(
     if not corpus.teachers:
         raise UserError(f"{corpus.directory} has no rationales: there is nothing to select")
     rows = corpus.nonempty_rows("train")
-    made_from: dict = {"policy": policy}
 
-    # What is known of each rationale, (questions, teachers), and the weights that follow.
-    if policy == "clean":
-        known = flagged(rows, corpus.teachers)
-        given = np.where(known > 0, 0.0, 1.0)
-    elif policy == "votes":
-        known = right_votes(rows, corpus.teachers)
-        given = weights.votes(known)
-    else:
-        if run is None or directory is None:
-            raise UserError(f"policy {policy} trains readers: it needs --config and --workdir")
-        if policy == "router" and len(corpus.teachers) < 2:
-            raise UserError("a router chooses among teachers: this corpus has one")
-        known = _utilities(corpus, run, directory)
-        made_from["reader"] = {**run.to_json(), "objective": {"answer": 1.0}}
-        made_from["teachers"] = reader.summary(known, corpus.teachers)
-        if policy == "helpful":
-            given, made_from["threshold"] = weights.helpful(known, threshold), threshold
-        elif policy == "selected":
-            given = weights.selected(known)
-        elif policy == "soft":
-            given = weights.soft(known)
-        else:
-            student = reader.reader(directory / "reader-0-0")
-            suits = _routed(student, [row.question for row in rows], known, run.seed)
-            given = weights.selected(np.where(np.isnan(known), np.nan, suits))
-    if np.isnan(known).all():
+    judged = _judge(corpus, rows, policy, run, directory, threshold)
+    if np.isnan(judged.known).all():
         raise UserError(f"{corpus.directory} has nothing that policy {policy} can judge by")
 
     weighed = [
         _weigh(row, dict(zip(corpus.teachers, line, strict=True)))
-        for row, line in zip(rows, given.tolist(), strict=True)
+        for row, line in zip(rows, judged.weights.tolist(), strict=True)
     ]
-    made_from["kept"] = _kept(rows, weighed, corpus.teachers)
+    kept = _kept(rows, weighed, corpus.teachers)
+    made_from = {"policy": policy, **judged.made_from, "kept": kept}
     return store.write_with_train(out, corpus, weighed, {"selection": made_from}, policy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """What a policy makes of a corpus's training rationales.
+
+    Attributes:
+      known: (Q, T), what it knows of each rationale, by which it weighs; NaN where that is nothing.
+      weights: (Q, T), the weights that follow.
+      made_from: what the new corpus's report says of how they came about.
+    """
+
+    known: np.ndarray
+    weights: np.ndarray
+    made_from: dict = dataclasses.field(default_factory=dict)
+
+
+def _judge(
+    corpus: Corpus,
+    rows: Sequence[Row],
+    policy: str,
+    run: Run | None,
+    directory: epath.Path | None,
+    threshold: float,
+) -> _Judged:
+    """Weighs the training rows by a policy; the arguments are those of `select`."""
+    if policy == "clean":
+        flags = flagged(rows, corpus.teachers)
+        return _Judged(flags, np.where(flags > 0, 0.0, 1.0))
+    if policy == "votes":
+        shares = right_votes(rows, corpus.teachers)
+        return _Judged(shares, weights.votes(shares))
+    if run is None or directory is None:
+        raise UserError(f"policy {policy} trains readers: it needs --config and --workdir")
+    return _judge_by_readers(corpus, rows, policy, run, directory, threshold)
+
+
+def _judge_by_readers(
+    corpus: Corpus,
+    rows: Sequence[Row],
+    policy: str,
+    run: Run,
+    directory: epath.Path,
+    threshold: float,
+) -> _Judged:
+    """Weighs the training rows by how much readers say that each rationale helps."""
+    if policy == "router" and len(corpus.teachers) < 2:
+        raise UserError("a router chooses among teachers: this corpus has one")
+    utility = _utilities(corpus, run, directory)
+    made_from: dict = {
+        "reader": {**run.to_json(), "objective": {"answer": 1.0}},
+        "teachers": reader.summary(utility, corpus.teachers),
+    }
+    if policy == "helpful":
+        given = weights.helpful(utility, threshold)
+        made_from["threshold"] = threshold
+    elif policy == "router":
+        student = reader.reader(directory / "reader-0-0")
+        suits = _routed(student, [row.question for row in rows], utility, run.seed)
+        given = weights.selected(np.where(np.isnan(utility), np.nan, suits))
+    elif policy == "selected":
+        given = weights.selected(utility)
+    else:
+        given = weights.soft(utility)
+    return _Judged(utility, given, made_from)
 
 
 def flagged(rows: Sequence[Row], teachers: Sequence[str]) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from tinyllm_jax.corpus.schema import Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.evaluation.report import HEADLINE
-from tinyllm_jax.studies.report import Table
 from tinyllm_jax.studies.runner import Done
 from tinyllm_jax.studies.study import Study
+from tinyllm_jax.studies.tables import Table
 from tinyllm_jax.tasks.question import Question
 
 WON, LOST = 2, 1  # questions that the best method alone, and the baseline alone, answers right
@@ -35,12 +35,7 @@ def cases(study: Study, done: Done, table: Table) -> list[Case]:
     """The first questions on which the best method and the baseline differ, of the first seed."""
     best = max(table.lines, key=lambda line: line.accuracy.mean).method
     seed = min(min(line.rates) for line in table.lines)
-    cells = {
-        cell.method: cell
-        for cell in done.tested
-        if (cell.task, cell.student, cell.fraction) == (table.task, table.student, table.fraction)
-        and cell.seed == seed
-    }
+    cells = {method: cells[seed] for method, cells in table.cells.items() if seed in cells}
     results = {method: done.tested[cell].result for method, cell in cells.items()}
     if best == study.baseline or not {best, study.baseline} <= set(results):
         return []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from tinyllm_jax.corpus import store
-from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging.answers import stated_answer
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError, unknown
@@ -141,5 +141,5 @@ def _answer(row: Row, rationale: Rationale, rng: random.Random) -> str | None:
             if left < 0:
                 return choice
         return None
-    stated = quality.stated_answer(rationale.text, row.question)
+    stated = stated_answer(rationale.text, row.question)
     return None if stated is None else choices[stated]

@@ -9,9 +9,9 @@ from tinyllm_jax.evaluation.report import p_value
 from tinyllm_jax.pages import charts, render
 from tinyllm_jax.studies import report
 from tinyllm_jax.studies.cases import cases
-from tinyllm_jax.studies.report import Line, Table
 from tinyllm_jax.studies.runner import Done
 from tinyllm_jax.studies.study import Study
+from tinyllm_jax.studies.tables import Line, Table, tables
 
 
 def html_page(title: str, study: Study, done: Done) -> str:
@@ -22,15 +22,15 @@ def html_page(title: str, study: Study, done: Done) -> str:
       study: the study.
       done: what its directory holds.
     """
-    tables = report.tables(study, done)
+    found = tables(study, done)
     return render(
         "study.html",
         title=title,
         kicker=f"{len(done.tested)} students tested",
-        verdict=[sentence for table in tables for sentence in report.verdict(table)],
-        tables=[(table, _figures(table)) for table in tables],
-        fractions=_by_fraction(tables) if len(study.fractions) > 1 else [],
-        cases=cases(study, done, tables[0]) if tables else [],
+        verdict=[sentence for table in found for sentence in report.verdict(table)],
+        tables=[(table, _figures(table)) for table in found],
+        fractions=_by_fraction(found) if len(study.fractions) > 1 else [],
+        cases=cases(study, done, found[0]) if found else [],
         baseline=study.baseline,
         failed={cell.name: reason for cell, reason in done.failed.items()},
         beside=report.beside,

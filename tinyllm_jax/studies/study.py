@@ -67,8 +67,7 @@ class Study:
 
     def __post_init__(self):
         for name in self.corpora:
-            if name not in tasks.TASKS:
-                raise unknown("task", name, tasks.TASKS)
+            tasks.check_task(name)
         for name, method in self.methods.items():
             if not NAME.fullmatch(name):
                 raise UserError(f"method '{name}': use letters, digits, blanks and . + _ - alone")

@@ -32,7 +32,7 @@ from tinyllm_jax.tasks import (
 )
 from tinyllm_jax.tasks.question import SPLITS, Question, problem
 
-__all__ = ["MAX_INPUT", "SPLITS", "TASKS", "Question", "load", "problem"]
+__all__ = ["MAX_INPUT", "SPLITS", "TASKS", "Question", "check_task", "load", "problem"]
 
 TASKS: dict[str, types.ModuleType] = {
     "obqa": obqa,
@@ -49,6 +49,16 @@ TASKS: dict[str, types.ModuleType] = {
 # `things`. Every released question fits with its choices, measured with T5's tokenizer (RiddleSense
 # and BioASQ: estimated); a longer context is cut.
 MAX_INPUT: dict[str, int] = {task: module.MAX_INPUT for task, module in TASKS.items()}
+
+
+def check_task(task: str) -> None:
+    """Checks that there is such a task.
+
+    Raises:
+      UserError: it is none of `TASKS`; the message names the nearest.
+    """
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
 
 
 def load(task: str, source: str = "") -> dict[str, list[Question]]:
@@ -77,8 +87,7 @@ def load(task: str, source: str = "") -> dict[str, list[Question]]:
       UserError: an unknown task or source, a source that the task does not have, or a bad row in
         your own file.
     """
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
+    check_task(task)
     kind, _, rest = source.partition(":")
     if task == "things" and (not source or "=" in kind):
         splits = things.generate(source)

@@ -11,6 +11,7 @@ A job, from its start to its end:
     weights.py              which weights a teacher's model has, and the revision that names them
     prompts.py              what a teacher is asked: templates and in-context examples
     plan.py                 which requests a teacher is sent, and the log row of each result
+    remaining.py            which of these requests the logs do not answer yet
     job.py                  the job itself
     reply.py                what a model's reply says: a rationale, or why there is none
     log.py                  the append-only log

@@ -8,22 +8,17 @@ model, prompt or sampling begins another log and never mixes with the old one.
 
 import collections
 import dataclasses
-import re
-import sys
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
 
-from tinyllm_jax import storage, tasks
-from tinyllm_jax.corpus.joining.choose import stated_answers
-from tinyllm_jax.corpus.joining.logs import Identity, identity_of, with_content_ids
-from tinyllm_jax.corpus.logrow import LogRow, read_log
-from tinyllm_jax.errors import UserError, printable
+from tinyllm_jax import shards, storage, tasks
+from tinyllm_jax.errors import UserError
 from tinyllm_jax.progress import Progress
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.teachers import config, plan, reply, totals, weights
+from tinyllm_jax.teachers import config, plan, remaining, reply, totals, weights
 from tinyllm_jax.teachers.engine import Engine, Request
 from tinyllm_jax.teachers.log import Log
 from tinyllm_jax.teachers.plan import Teacher
@@ -100,11 +95,7 @@ def teach(
         )
     for name, spec in teachers.items():
         config.check(name, spec)
-    if not 0 <= shard[0] < shard[1]:
-        raise UserError(
-            f"there is no shard {shard[0]}/{shard[1]}; {shard[1]} shards are 0/{shard[1]} to "
-            f"{shard[1] - 1}/{shard[1]}"
-        )
+    shards.check(shard)
     questions = tasks.load(task, source)
     wanted = _wanted(task, questions, splits, shard, limit)
     # All models are looked up before anything is loaded, so that a misspelt one ends the job now.
@@ -175,31 +166,20 @@ def run(
     done_before = written = left = 0
     with Log(path, questions[0].task, teacher.name) as log:
         if log.cut:
-            _warn(teacher, f"cut {log.cut} bytes of an interrupted append off {path}")
-        elsewhere = _rows_of_other_shards(teacher, path)
+            teacher.warn(f"cut {log.cut} bytes of an interrupted append off {path}")
+        elsewhere = remaining.rows_of_other_shards(teacher, path)
         try:
             for forced in PASSES[teacher.spec.mode]:
-                chosen = questions
-                good = [*log.rows.values(), *elsewhere.values()]
-                rows = with_content_ids(good, questions)
-                if forced and teacher.spec.mode == "unforced-first":
-                    chosen = _never_answered_right(teacher, questions, rows)
-                logged = log.rows.keys() | elsewhere.keys()
-                planned = plan.requests(teacher, chosen, forced, logged)
-                older = {_place(row) for row, was in zip(rows, good, strict=True) if row != was}
-                planned = [_found_among(older, request) for request in planned]
-                missing_before = sum(not request.logged for request in planned)
-                if missing_before and not stop():
+                planned = remaining.requests(teacher, questions, forced, log.rows | elsewhere)
+                missing = [request for request in planned if not request.logged]
+                if missing and not stop():
                     if engine is None:
                         engine = (open_engine or _open_engine)(teacher)
                     failed += _write(teacher, engine, planned, log, stop)
-                logged = log.rows.keys() | elsewhere.keys()
-                missing_now = sum(
-                    not request.logged and request.key not in logged for request in planned
-                )
-                done_before += len(planned) - missing_before
-                written += missing_before - missing_now
-                left += missing_now
+                written_now = sum(request.key in log.rows for request in missing)
+                done_before += len(planned) - len(missing)
+                written += written_now
+                left += len(missing) - written_now
         finally:
             if engine is not None:
                 engine.close()
@@ -207,17 +187,6 @@ def run(
         result = JobResult(path, done_before, written, tuple(failed), left, stopped, log.cut)
         _print_summary(teacher, result, log)
     return result
-
-
-def _place(row: LogRow) -> tuple:
-    """What a row of given settings is about: which question, and which of its rationales."""
-    return row.split, row.question_id, row.question_key, row.forced, row.sample
-
-
-def _found_among(older: Container[tuple], request: Request) -> Request:
-    """The request, as `logged` where a log has its row under the question's older id."""
-    place = *identity_of(request.question), request.forced, request.sample
-    return dataclasses.replace(request, logged=True) if place in older else request
 
 
 def _open_engine(teacher: Teacher) -> Engine:
@@ -284,54 +253,6 @@ def _write(
     return failed
 
 
-def _never_answered_right(
-    teacher: Teacher, questions: Sequence[Question], rows: Iterable[LogRow]
-) -> list[Question]:
-    """The questions whose unforced samples are complete, and none of which states the gold answer.
-
-    Says how many questions cannot be judged yet, because a sample is missing.
-    """
-    rows_of: dict[Identity, list[LogRow]] = collections.defaultdict(list)
-    for row in rows:
-        rows_of[row.split, row.question_id, row.question_key].append(row)
-    chosen, waiting = [], 0
-    for question in questions:
-        stated = stated_answers(rows_of[identity_of(question)], question)
-        if question.answer in stated.values():
-            continue
-        if len(stated) < teacher.spec.samples:
-            waiting += 1
-        else:
-            chosen.append(question)
-    if waiting:
-        _warn(teacher, f"{waiting:,} questions wait for samples that are not there yet")
-    return chosen
-
-
-def _rows_of_other_shards(teacher: Teacher, path: Path) -> dict[str, LogRow]:
-    """The good rows of the same settings in the directory's other logs, by key.
-
-    Says which of those logs are of other settings.
-    """
-    found: dict[str, LogRow] = {}
-    name = re.compile(re.escape(teacher.name) + r"-([0-9a-f]{8})(\.\d+-of-\d+)?\.tfrecord")
-    for other in sorted(path.parent.glob(f"{teacher.name}-*.tfrecord")):
-        match = name.fullmatch(other.name)
-        if match is None or other == path:
-            continue
-        if match[1] == teacher.settings_hash:
-            for row in read_log(other, torn_tail=True):
-                if not row.failure:
-                    found[row.key] = row
-        else:
-            _warn(
-                teacher,
-                f"{other} is of another model, prompt, sampling or seed: it is left as it is, and "
-                f"a corpus takes one",
-            )
-    return found
-
-
 def _print_summary(teacher: Teacher, result: JobResult, log: Log) -> None:
     total = result.done_before + result.written + result.left
     if not result.written and not result.left:
@@ -343,10 +264,10 @@ def _print_summary(teacher: Teacher, result: JobResult, log: Log) -> None:
         )
     print(f"{teacher.name}: ledger: {totals.add_up(log.rows.values(), log.failed.values())}")
     for question, reason in result.failed[:LISTED]:
-        _warn(teacher, f"failed: {question}: {reason}")
+        teacher.warn(f"failed: {question}: {reason}")
     if len(result.failed) > LISTED:
         more = len(result.failed) - LISTED
-        _warn(teacher, f"… and {more:,} more; the same command tries them again")
+        teacher.warn(f"… and {more:,} more; the same command tries them again")
 
 
 def reasons(results: Iterable[JobResult]) -> str:
@@ -356,7 +277,3 @@ def reasons(results: Iterable[JobResult]) -> str:
     if len(counts) > REASONS:
         told.append(f"{len(counts) - REASONS:,} other reasons")
     return "; ".join(told) or "some samples are not there yet"
-
-
-def _warn(teacher: Teacher, line: str) -> None:
-    print(f"{teacher.name}: {printable(line)}", file=sys.stderr, flush=True)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Collection, Sequence
 
 import ml_collections
 
 from tinyllm_jax.corpus.logrow import LogRow, canonical, row_key
+from tinyllm_jax.errors import printable
 from tinyllm_jax.tasks import Question
 from tinyllm_jax.teachers import config, prompts
 from tinyllm_jax.teachers.engine import Request, Result
@@ -55,6 +57,10 @@ class Teacher:
     def prompt_hash(self, forced: bool) -> str:
         """The hash of a template with its examples, as its log rows record it."""
         return prompts.template_hash(self.templates[forced], self.examples, self.spec.shots)
+
+    def warn(self, line: str) -> None:
+        """Prints a line about this teacher on standard error."""
+        print(f"{self.name}: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def load_teacher(

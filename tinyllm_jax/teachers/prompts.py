@@ -25,7 +25,7 @@ import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tinyllm_jax.corpus.judging.quality import normalize as normal
+from tinyllm_jax.corpus.judging.plain import normalize as normal
 from tinyllm_jax.errors import UserError, unknown
 from tinyllm_jax.tasks import Question
 

@@ -39,6 +39,7 @@ from tinyllm_jax import directories, storage
 from tinyllm_jax.corpus import store
 from tinyllm_jax.corpus.joining.policy import weight_of
 from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging.plain import normalize
 from tinyllm_jax.corpus.judging.statistics import mark_duplicates, statistics
 from tinyllm_jax.corpus.manifest import Manifest
 from tinyllm_jax.corpus.schema import Rationale, Row
@@ -351,8 +352,8 @@ def _stated_choice(stated: str, question: Question) -> int | None:
     letter = re.match(r"\(([a-z])\)", stated)
     if letter and ord(letter[1]) - ord("a") < len(question.choices):
         return ord(letter[1]) - ord("a")
-    text = quality.normalize(stated)
-    choices = [quality.normalize(choice) for choice in question.choices]
+    text = normalize(stated)
+    choices = [normalize(choice) for choice in question.choices]
     return choices.index(text) if text in choices else None
 
 

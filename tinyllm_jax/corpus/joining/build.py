@@ -80,24 +80,27 @@ def build(
             f"no row of {inputs} is about a question of task '{task}'; give the log and the "
             f"questions that 'tinyllm teach' had"
         )
+
     teachers = sorted(columns)
     rows = {}
     for split, part in questions.items():
         joined = [_row(question, teachers, columns) for question in part]
         rows[split] = apply_policy(policy, joined)
+
     report = statistics(rows, teachers)
     report |= {"policy": policy_report(policy, rows, teachers), "problems": []}
-    sources = []
     if logs:
         report |= _logs_report(logged, stated, questions)
-        sources.append("rationale logs")
     if rationales:
         report["rationales"] = in_files.summaries
-        sources.append("files of rationales")
     if corpora:
         report["corpora"] = merged.summaries
-        sources.append("other corpora")
-    source = " and ".join(sources)
+    inputs_by_kind = {
+        "rationale logs": logs,
+        "files of rationales": rationales,
+        "other corpora": corpora,
+    }
+    source = " and ".join(kind for kind, given in inputs_by_kind.items() if given)
     return store.write_corpus(out, task, teachers, rows, report, source, overwrite)
 
 
@@ -116,6 +119,7 @@ def _check_names(
 
 
 def _stated_answers(logged: LoggedRows, known: Mapping[Identity, Question]) -> Stated:
+    """The answers that each teacher's unforced rows state."""
     stated: Stated = {}
     for teacher, by_question in logged.rows.items():
         stated[teacher] = {
@@ -154,6 +158,7 @@ def _check_answers(stated: Stated, known: Mapping[Identity, Question]) -> None:
 
 
 def _row(question: Question, teachers: Sequence[str], columns: Columns) -> Row:
+    """A question with the rationales that there are of it, in the order of `teachers`."""
     identity = identity_of(question)
     wrote = [teacher for teacher in teachers if identity in columns[teacher]]
     return Row(question, {teacher: columns[teacher][identity] for teacher in wrote})

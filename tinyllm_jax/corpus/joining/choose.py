@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from tinyllm_jax.corpus.joining.logs import Identity, identity_of
 from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging.answers import stated_answer
 from tinyllm_jax.corpus.logrow import LogRow
 from tinyllm_jax.corpus.schema import Rationale
 from tinyllm_jax.intervals import wilson
@@ -34,7 +35,7 @@ def stated_answers(rows: Sequence[LogRow], question: Question) -> StatedAnswers:
     stated: StatedAnswers = {}
     for row in rows:
         if not row.forced:
-            index = quality.stated_answer(row.text, question)
+            index = stated_answer(row.text, question)
             stated[row.sample] = None if index is None else question.choices[index]
     return stated
 

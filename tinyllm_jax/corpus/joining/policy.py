@@ -14,7 +14,7 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.judging import quality, sentences
+from tinyllm_jax.corpus.judging import echo, quality, sentences
 from tinyllm_jax.corpus.judging.statistics import mark_duplicates
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.errors import unknown
@@ -72,7 +72,7 @@ def truncate(rationale: Rationale, question: Question) -> Rationale:
     """
     if "unterminated" not in rationale.flags and "echo" not in rationale.flags:
         return rationale
-    own = rationale.text[: quality.own_end(rationale.text)]
+    own = rationale.text[: echo.own_end(rationale.text)]
     ends = sentences.ends(own)
     if not ends:
         return rationale

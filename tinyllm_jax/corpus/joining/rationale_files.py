@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from tinyllm_jax.corpus.importing.rationales import FileRow, read_rationales
 from tinyllm_jax.corpus.joining.find_questions import QuestionIndex, words
 from tinyllm_jax.corpus.joining.logs import Identity, identity_of
-from tinyllm_jax.corpus.judging import quality
+from tinyllm_jax.corpus.judging import answers, quality
 from tinyllm_jax.corpus.schema import Rationale
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.tasks.question import Question
@@ -113,7 +113,7 @@ class _Join:
         """Joins one row, or counts why it does not join."""
         question = row.wrong or self._question_of(row)
         if isinstance(question, Question):
-            text = quality.without_stated_answer(row.rationale, question)
+            text = answers.without_stated_answer(row.rationale, question)
             if text:
                 self._keep(row, question, text)
                 return
@@ -123,7 +123,7 @@ class _Join:
             self.listed.append(f"{row.where}: {question}: {row.about[:QUOTED]!r}")
 
     def _keep(self, row: FileRow, question: Question, text: str) -> None:
-        stated = quality.stated_answer(row.rationale, question)
+        stated = answers.stated_answer(row.rationale, question)
         if stated is None:
             self.stated["states none"] += 1
         else:

@@ -1,7 +1,7 @@
-"""Finds where sentences end in what a model wrote.
+"""Finds where sentences end in what a model wrote, and which of them point back.
 
-It is good enough to cut a text after its last full sentence. In doubt a sentence goes on: a cut
-that comes too late leaves half a sentence, but one that comes too early loses a whole one.
+The ends are good enough to cut a text after its last full sentence. In doubt a sentence goes on: a
+cut that comes too late leaves half a sentence, but one that comes too early loses a whole one.
 """
 
 import itertools
@@ -24,6 +24,11 @@ _NUMBERS = re.compile(r"(?:^|\n|[.!?:;]\s)[\s*#>(-]*(?:\d{1,2}|[a-zA-Z]|[ivx]{2,
 _INITIAL = re.compile(r"(?<!\bis)(?<!\bbe)(?<!answer)(?<!option)(?<!choice)\s[A-Z]\.$")
 # No end where a small letter follows: "etc.", "5 p.m.", "Wait...".
 _MAYBE = re.compile(r"(?:(?<!\w)(?:etc|inc|ltd|co|[a-z]\.[a-z])\.|\.\.|…)$", re.IGNORECASE)
+# "It is wood.", "So, these are magnetic.": about what the question, or the text before, is about.
+_REFERS = re.compile(
+    r"\W*(?:(?:hence|so|then|therefore|thus)\W+)?(?:it|they|this|these|those|he|she)\b",
+    re.IGNORECASE,
+)
 _BACK = 24  # characters before a full stop that are looked at
 
 
@@ -38,6 +43,11 @@ def split(text: str, ends: Sequence[int]) -> list[str]:
     for start, end in itertools.pairwise([0, *ends, len(text)]):
         parts += [line.strip() for line in text[start:end].splitlines()]
     return [part for part in parts if part]
+
+
+def refers_back(sentence: str) -> bool:
+    """Whether it begins by pointing to what was spoken of before: "So, these are magnetic."."""
+    return bool(_REFERS.match(sentence))
 
 
 def _is_end(text: str, match: re.Match) -> bool:

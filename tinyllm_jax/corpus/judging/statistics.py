@@ -5,7 +5,9 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
-from tinyllm_jax.corpus.judging.quality import BAD, FLAGS, normalize, stated_answer
+from tinyllm_jax.corpus.judging.answers import stated_answer
+from tinyllm_jax.corpus.judging.plain import normalize
+from tinyllm_jax.corpus.judging.quality import BAD, FLAGS
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.tasks.question import Question
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tinyllm_jax import cli_devices, cli_flags, storage, terminal
+from tinyllm_jax import cli_devices, cli_flags, shards, storage, terminal
 from tinyllm_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinyllm_jax.studies.runner import Done
     from tinyllm_jax.studies.study import Study
 
-FAILED_CELLS, STOPPED = 2, 3  # exit statuses
+FAILED_CELLS = 2  # the exit status
 
 
 def define_study(values, argv):
@@ -45,7 +45,7 @@ def study(values) -> None:
     from tinyllm_jax.studies.study import study_of
 
     plan = study_of(values.config)
-    shard = cli_flags.shard(values.shard)
+    shard = shards.parse(values.shard)
     if values.ray and (shard != (0, 1) or values.only_report):
         raise UserError("--ray runs all shards: leave --shard and --only_report out")
     terminal.survive_its_end()
@@ -68,7 +68,7 @@ def study(values) -> None:
         print(text)
         print(f"wrote {out / 'report.md'} and report.html")
     if done.stopped:
-        sys.exit(STOPPED)
+        sys.exit(cli_flags.STOPPED)
     if done.failed:
         raise UserError(f"{len(done.failed)} cells failed; the same command tries them again")
 
@@ -87,9 +87,9 @@ def _study_on_ray(values, plan: Study, out: epath.Path) -> Done:
         values.ray,
     )
     for index, code in enumerate(codes):
-        if code not in (0, FAILED_CELLS, STOPPED):
+        if code not in (0, FAILED_CELLS, cli_flags.STOPPED):
             raise UserError(
                 f"shard {index} of {values.ray} ended with status {code}; its output says why"
             )
-    stopped = STOPPED in codes
+    stopped = cli_flags.STOPPED in codes
     return dataclasses.replace(runner.read(plan, out), stopped=stopped)
