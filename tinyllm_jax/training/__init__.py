@@ -12,6 +12,7 @@
     initial.py      what a new run starts from: tokenizer, shape, first parameters
     setup.py        what a run is made of before its first step, for training or planning it
     validation.py   the accuracy, for choosing the best checkpoint, and every term's loss
+    saving.py       when a state deserves a checkpoint, and the validation that finds the best one
     checkpoints.py  Orbax, with a sha256 manifest of every step
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
     metrics.py      JSON lines of a run's numbers
