@@ -1,8 +1,9 @@
 """What deserves a checkpoint, and the validation before one."""
 
 import types
+from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
 from tinyllm_jax.errors import UserError
@@ -20,7 +21,7 @@ class Log:
         self.rows.append({"step": step} | values)
 
 
-def window(skipped_in_row: int = 0) -> types.SimpleNamespace:
+def window(skipped_in_row: int = 0) -> Any:
     """What is looked at of a window."""
     diverged = lambda step, what: UserError(f"step {step}: {what}")
     return types.SimpleNamespace(
@@ -32,7 +33,7 @@ def is_of_use(skipped_in_row: int, last=False, asked=False, finite=True) -> bool
     """Whether step 10 is, where the last checkpoint is of step 6."""
     state = {"finite": finite}
     past, seen = saving.Past(6), window(skipped_in_row)
-    is_finite = lambda state: np.bool_(state["finite"])
+    is_finite = lambda state: jnp.bool_(state["finite"])
     return saving.is_of_use(10, state, past, seen, is_finite, last, asked)
 
 
