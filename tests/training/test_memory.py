@@ -7,8 +7,9 @@ import pytest
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import memory, sharding
-from tinyllm_jax.training.data import Batches, Ragged, Tokens
+from tinyllm_jax.training.data import Batches
 from tinyllm_jax.training.run import MeshShape, Run, StudentSpec
+from tinyllm_jax.training.tokens import Ragged, Tokens
 
 
 def test_full_memory_is_told_with_the_mend():

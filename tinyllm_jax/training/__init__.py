@@ -3,7 +3,8 @@
     run.py          `Run`: every field of a run with its default and its limits
     recipes.py      what config files are made of, and how one becomes a `Run`
     questions.py    which questions a run learns from, and which it validates on
-    data.py         a corpus split as tokens; batch = f(seed, step)
+    tokens.py       a corpus split as tokens
+    data.py         batch = f(seed, step)
     ahead.py        the next epoch's plan, made by a process of its own
     objective.py    the answer's and every teacher's term as one weighted cross-entropy
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping

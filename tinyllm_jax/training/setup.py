@@ -15,6 +15,7 @@ from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import data, initial, memory, optimizer, questions, sharding
 from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.tokens import Tokens, tokenize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Setup:
     rows: list[Row]
     left_out: dict[str, int]
     validation_rows: list[Row]
-    tokens: data.Tokens
+    tokens: Tokens
     batches: data.Batches
     init: Callable
     fill: Callable
@@ -72,7 +73,7 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
     # The batches, which say how many steps an epoch has.
     rows, left_out = questions.leave_out(rows, student, run.lengths.most_input)
     terms, teachers = list(run.objective.terms), list(run.objective.teachers or ())
-    tokens = data.tokenize(rows, student, terms, run.lengths.target, teachers)
+    tokens = tokenize(rows, student, terms, run.lengths.target, teachers)
     batches = data.batches_of(run, tokens, sharding.row_shards(mesh))
     run = run.of_steps(run.steps or math.ceil(run.epochs * batches.steps_per_epoch))
     batches.ramp(run.objective.final_weights, run.steps)

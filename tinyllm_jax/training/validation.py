@@ -17,6 +17,7 @@ from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import data, objective, sharding
 from tinyllm_jax.training.run import Run
+from tinyllm_jax.training.tokens import target_of, tokenize
 
 
 class Validation:
@@ -67,11 +68,11 @@ class Validation:
         self.without = [
             term
             for term in self.terms
-            if not any(data.target_of(row, term, teachers)[1] for row in rows)
+            if not any(target_of(row, term, teachers)[1] for row in rows)
         ]
         self.targets = []
         if len(self.without) < len(self.terms):
-            tokens = data.tokenize(rows, student, self.terms, run.lengths.target, teachers)
+            tokens = tokenize(rows, student, self.terms, run.lengths.target, teachers)
             batches = data.Batches(
                 tokens,
                 [1.0] * len(self.terms),
