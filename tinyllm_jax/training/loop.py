@@ -131,7 +131,7 @@ def _train(
     run = run.resolve(corpus.teachers)
     if jax.process_index() == 0:
         until_the_end.enter_context(workdir.lock(directory))
-    made = set_up(run, corpus, mesh, memory.Room(sharding.device_memory()))
+    made = set_up(run, corpus, mesh, sharding.device_memory())
     run, student, batches = made.run, made.student, made.batches
     validation = Validation(made.validation_rows, student, run, mesh)
     description.describe(say, run, corpus, student, made.tokens, batches, validation, mesh)

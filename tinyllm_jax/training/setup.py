@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -51,14 +52,22 @@ class Setup:
     step: jax.stages.Wrapped
 
 
-def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
+def set_up(
+    run: Run,
+    corpus: Corpus,
+    mesh: Mesh,
+    room: float | None,
+    options: dict[str, Any] | None = None,
+) -> Setup:
     """Everything of a run that needs no device.
 
     Args:
       run: resolved for the corpus.
       corpus: the corpus.
       mesh: over the devices, which may be absent.
-      room: what each of them has, for a run that leaves its microbatches to be chosen.
+      room: the bytes of each of them, as `memory.split` takes them, for a run that leaves its
+        microbatches to be chosen.
+      options: the compiler's, for the step.
 
     Raises:
       UserError: the corpus lacks what the run needs, or the student or its tokenizer cannot be
@@ -84,7 +93,7 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
     abstract = jax.eval_shape(init, student.params)
     shardings = sharding.state_shardings(abstract, mesh)
     state = sharding.placed(abstract, shardings)
-    step = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
+    step = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh, options)
 
     # As few microbatches as the devices bear.
     if not run.accumulate:
