@@ -1,6 +1,6 @@
 """When a run's state deserves a checkpoint, and the validation that finds the best one.
 
-Everything here is called by all processes at the same steps, and says the same to each.
+All processes call these functions at the same steps, because some of them exchange something.
 """
 
 import dataclasses
