@@ -23,6 +23,7 @@ from tinyllm_jax.student.config import PRESETS, StudentConfig, student_config
 from tinyllm_jax.training import data, initial, optimizer
 from tinyllm_jax.training.run import Lengths, Objective, Optimizer, Run
 from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.tokens import tokenize
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SHARED = pathlib.Path(os.environ.get("TINYLLM_SHARED", REPO.parent / "shared"))
@@ -192,7 +193,7 @@ def batches_of(rows, task: str, batch_size: int, **how) -> tuple:
     )
     student = initial.student_of(run, PRESETS["flan-t5-small"], {}, tokenizer())
     terms = run.objective.terms
-    tokens = data.tokenize(rows, student, list(terms), run.lengths.target)
+    tokens = tokenize(rows, student, list(terms), run.lengths.target)
     return data.Batches(tokens, list(terms.values()), batch_size, 0, **how), run
 
 

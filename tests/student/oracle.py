@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from flax import nnx, traverse_util
 
 from tinyllm_jax.student import hf, model
 from tinyllm_jax.student.config import StudentConfig
@@ -84,6 +84,23 @@ def batch(seed: int = 0, rows: int = 4, length: int = 24, vocab: int = 40) -> np
     for row, size in zip(ids[1:], rng.integers(2, length, rows - 1), strict=True):
         row[size:] = 0
     return ids
+
+
+def layer(config: StudentConfig, params: dict, stack: str, n: int):
+    """Layer `n` of a stack as a module of its own."""
+    stacked = getattr(model.bind(config, params), stack).layers
+    graph, state = nnx.split(stacked)
+    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[n], state))
+
+
+def states(config: StudentConfig, seed: int, length: int = 24) -> np.ndarray:
+    """What a layer may be given, float32 (2, length, d_model)."""
+    return np.random.default_rng(seed).normal(size=(2, length, config.d_model)).astype(np.float32)
+
+
+def values(*shape: int, dtype: str = "float32", seed: int = 0) -> jax.Array:
+    """Random values of size 1."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
 def close(ours, theirs, tolerance: float) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import memory, sharding
-from tinyllm_jax.training.data import Batches, Ragged, Tokens
+from tinyllm_jax.training.data import Batches
 from tinyllm_jax.training.run import MeshShape, Run, StudentSpec
+from tinyllm_jax.training.tokens import Ragged, Tokens
 
 
 def test_full_memory_is_told_with_the_mend():
@@ -47,16 +48,33 @@ def test_as_few_microbatches_as_fit():
 
     def chosen(size: float | None) -> int:
         made = batches()
-        memory.split(made, step, state, mesh, memory.Room(size))
+        memory.split(made, step, state, mesh, size)
         assert made(0)["inputs"].shape[0] == made.accumulate
         return made.accumulate
 
     whole = batches()
     with jax.set_mesh(mesh):
-        lowered = step.lower(state, sharding.batch_shapes(whole(0), mesh))
-    needed = memory.peak(lowered, memory.Room())
+        program = memory.compiled(step.lower(state, sharding.batch_shapes(whole(0), mesh)))
+    assert isinstance(program, jax.stages.Compiled)
+    needed = memory.peak(program)
     assert needed
     assert chosen(None) == chosen(needed) == 1  # nobody knows what a CPU has
     assert chosen(needed - 1) == 2
     # Where nothing fits, a microbatch has one row.
     assert chosen(1.0) == whole(0)["inputs"].shape[1] > 2
+
+
+@pytest.mark.parametrize("options", [None, {}, {"xla_cpu_enable_fast_math": False}])
+def test_what_is_compiled_to_choose_is_not_compiled_again(options):
+    compiled = []
+    listen = lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    step = jax.jit(lambda x: x + 1, compiler_options=options)
+    shape = lambda: jax.ShapeDtypeStruct((3, 5), jnp.float32)
+    try:
+        assert isinstance(memory.compiled(step.lower(shape())), jax.stages.Compiled)
+        assert len(compiled) == 1
+        assert isinstance(memory.compiled(step.trace(shape()).lower()), jax.stages.Compiled)
+        assert len(compiled) == 1
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

@@ -10,6 +10,7 @@ from tinyllm_jax.batching import epochs
 from tinyllm_jax.batching.rows import Lengths
 from tinyllm_jax.student import model
 from tinyllm_jax.training import data, objective
+from tinyllm_jax.training.tokens import Tokens
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -20,7 +21,7 @@ def both(prefix_on_decoder=False):
     """All questions in one batch, packed and one unit a row, without the axis of microbatches."""
     found = tokens(COUNT)
     if prefix_on_decoder:
-        found = data.Tokens(found.inputs[:1], found.targets, found.weight, {}, (0, 1))
+        found = Tokens(found.inputs[:1], found.targets, found.weight, {}, (0, 1))
     batches = [data.Batches(found, [1.0, 0.7], COUNT, 0, packed=packed) for packed in (True, False)]
     return [{k: v if k in ("scale", "tokens") else v[0] for k, v in b(0).items()} for b in batches]
 

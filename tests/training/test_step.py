@@ -17,23 +17,24 @@ from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.training import data, hlo, optimizer, sharding
 from tinyllm_jax.training.run import MeshShape, Optimizer
 from tinyllm_jax.training.step import all_finite, init_state, make_step
+from tinyllm_jax.training.tokens import Ragged, Tokens
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 STUDENT = StudentConfig(64, 32, 8, 48, 2, 2, 8, dropout_rate=0.1)
 
 
-def tokens(n=24, seed=0) -> data.Tokens:
+def tokens(n=24, seed=0) -> Tokens:
     """Two terms over random ids; a third of the second term is missing; lengths differ widely."""
     rng = np.random.default_rng(seed)
     weight = np.ones((2, n), np.float32)
     weight[1, ::3] = 0
     weight[1, 1::3] = 0.5
-    rows = lambda most, has: data.Ragged(
+    rows = lambda most, has: Ragged(
         [rng.integers(2, 64, rng.integers(1, most)).tolist() if h else [] for h in has]
     )
     every = np.ones(n)
-    return data.Tokens(
+    return Tokens(
         [rows(20, every), rows(20, every)], [rows(4, weight[0]), rows(30, weight[1])], weight, {}
     )
 

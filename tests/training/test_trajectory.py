@@ -22,6 +22,7 @@ from tinyllm_jax.student import hf
 from tinyllm_jax.training import data, initial, optimizer
 from tinyllm_jax.training.run import Objective, Run
 from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.tokens import tokenize
 
 STEPS, BATCH = 10, 4
 WEIGHTS = {"answer": 1.0, "flan-t5-xl": 0.5, "llama-2-7b-chat": 2.0}  # γ, α, β
@@ -99,7 +100,7 @@ def test_ten_steps_follow_the_reference(released_corpus, flan_t5_small, float64)
     assert run.objective.terms == WEIGHTS
     student, params = hf.load_hf(flan_t5_small, dropout_rate=0.0)
     asked = initial.student_of(run, student, params, tokenizer)
-    tokens = data.tokenize(rows, asked, list(WEIGHTS), run.lengths.target)
+    tokens = tokenize(rows, asked, list(WEIGHTS), run.lengths.target)
     assert tokens.report["terms"]["llama-2-7b-chat"]["targets_cut"] == 0
     batches = data.Batches(tokens, list(WEIGHTS.values()), BATCH, seed=0)
 

@@ -10,9 +10,10 @@ from tinyllm_jax.student import inputs, model
 from tinyllm_jax.student.config import StudentConfig, student_config
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.tasks import Question
-from tinyllm_jax.training import data, initial, sharding
+from tinyllm_jax.training import initial, sharding
 from tinyllm_jax.training.recipes import default_config, run_of, set_student
 from tinyllm_jax.training.run import Objective, Run, StudentSpec, ValidationSet
+from tinyllm_jax.training.tokens import tokenize
 from tinyllm_jax.training.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -98,7 +99,7 @@ def test_questions_with_unknown_words_are_counted():
     ]
     run = resolved(("a",))
     student = asked(student_config("word-tiny"), tokenizer, run)
-    report = data.tokenize(learned, student, ["answer", "a"], 64).report
+    report = tokenize(learned, student, ["answer", "a"], 64).report
     assert report["unknown_in_questions"] == 1
     assert [report["terms"][term]["unknown_in_targets"] for term in ("answer", "a")] == [0, 1]
 

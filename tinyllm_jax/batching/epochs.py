@@ -65,33 +65,16 @@ class Epochs:
         self.seed = seed
         self.packed = packed
 
-        # The classes, from the shortest questions to the longest. All but the last fill whole
-        # batches.
-        questions = len(sizes)
-        if packed:
-            ends = [int(questions * (1 - TAIL))] if buckets > 1 else []
-        else:  # each class holds two thirds of the questions that the ones before have left
-            ends = [questions - questions // 3**k for k in range(1, buckets)]
-        ends = sorted({end // batch_size * batch_size for end in ends} - {0, questions})
-        self.classes = np.split(by_length(sizes.max(axis=1)), ends)
-
-        # The row lengths of each class, and how many rows each batch of the first epoch needs. The
-        # lengths are chosen by some of these batches, and do not depend on the devices.
+        self.classes = _classes(sizes, batch_size, buckets, packed)
         self.per_class = buckets // len(self.classes)
-        units = batch_size * sizes.shape[1]
+
+        # The row lengths of each class, and how many rows each batch of the first epoch needs.
         self.lengths: list[Lengths] = []
         self.needed: list[np.ndarray] = []
         self.first: list[list[tuple[np.ndarray, list[list[int]]]]] = []
         for number, members in enumerate(self.classes):
-            longest = sizes[members].max(axis=(0, 1))
-            multiple = length_multiple, length_multiple
-            rng = self._generator(0, number)
-            dealt = self._deal(members, rng)
-            if packed:
-                sample = [self._unit_sizes(index) for index in dealt[: max(1, SAMPLE // units)]]
-                lengths = choose_lengths(sample, longest, multiple, self.per_class)
-            else:
-                lengths = round_up(longest, multiple)
+            dealt = self._deal(members, self._generator(0, number))
+            lengths = self._choose_lengths(members, dealt, length_multiple)
             self.lengths.append(lengths)
             self.first.append([(index, self._place(index, lengths)) for index in dealt])
             self.needed.append(np.array([len(rows) for _, rows in self.first[-1]]))
@@ -138,6 +121,22 @@ class Epochs:
         totals = np.concatenate([self.sizes.sum(axis=1), [[0, 0]]])  # at -1: no question, no tokens
         return deal(np.concatenate([members, missing]), totals, self.batch_size, rng)
 
+    def _choose_lengths(self, members: np.ndarray, dealt: np.ndarray, multiple: int) -> Lengths:
+        """The row lengths of a class, which do not depend on the devices.
+
+        Args:
+          members: its questions.
+          dealt: its batches of the first epoch, of which some are looked at.
+          multiple: the lengths are multiples of this.
+        """
+        longest = self.sizes[members].max(axis=(0, 1))
+        multiples = multiple, multiple
+        if not self.packed:
+            return round_up(longest, multiples)
+        units = self.batch_size * self.sizes.shape[1]
+        sample = [self._unit_sizes(index) for index in dealt[: max(1, SAMPLE // units)]]
+        return choose_lengths(sample, longest, multiples, self.per_class)
+
     def _place(self, index: np.ndarray, lengths: Lengths) -> list[list[int]]:
         """The units of each row of a batch."""
         sizes = self._unit_sizes(index)
@@ -148,6 +147,20 @@ class Epochs:
     def _unit_sizes(self, index: np.ndarray) -> np.ndarray:
         """The sizes of a batch's units, (batch_size * units, 2); 0 where there is no question."""
         return np.where((index >= 0)[:, None, None], self.sizes[index], 0).reshape(-1, 2)
+
+
+def _classes(sizes: np.ndarray, batch_size: int, buckets: int, packed: bool) -> list[np.ndarray]:
+    """The questions of each class, from the shortest to the longest; arguments as of `Epochs`.
+
+    All classes but the last fill whole batches.
+    """
+    questions = len(sizes)
+    if packed:
+        ends = [int(questions * (1 - TAIL))] if buckets > 1 else []
+    else:  # each class holds two thirds of the questions that the ones before have left
+        ends = [questions - questions // 3**k for k in range(1, buckets)]
+    ends = sorted({end // batch_size * batch_size for end in ends} - {0, questions})
+    return np.split(by_length(sizes.max(axis=1)), ends)
 
 
 def deal(

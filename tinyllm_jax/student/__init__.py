@@ -1,7 +1,11 @@
 """The student: T5 in Flax NNX, behind plain functions on plain dicts of arrays.
 
     config.py         `StudentConfig`, the published sizes, and Hugging Face's `config.json`
-    layers.py         NNX modules: norms, attention, and one layer scanned over the depth
+    dropout.py        dropout whose masks are the same on any mesh
+    linear.py         the projection of every kernel, with LoRA
+    attention.py      attention, and the buckets of relative positions
+    layers.py         norms, the feed-forward block, and the encoder's and the decoder's layer
+    depth.py          layers made as one module and scanned over the depth
     model.py          the whole T5, and the functions through which it is used
     cross_entropy.py  the loss over a large vocabulary, without holding all logits
     partition.py      the mesh's axes, and how activations and kernels lie on it

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from tinyllm_jax.student import partition
 from tinyllm_jax.student.config import EOS_ID, PAD_ID, StudentConfig
 from tinyllm_jax.student.cross_entropy import cross_entropy
-from tinyllm_jax.student.layers import unstack
+from tinyllm_jax.student.depth import unstack
 from tinyllm_jax.student.model import bind, encode, hidden, segment_mask
 
 # The cache begins with room for CACHE tokens, and has FACTOR times as much whenever it is full.

@@ -22,19 +22,12 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from tinyllm_jax.student import partition
+from tinyllm_jax.student.attention import relative_buckets
 from tinyllm_jax.student.config import PAD_ID, StudentConfig
-from tinyllm_jax.student.layers import (
-    DecoderLayer,
-    EncoderLayer,
-    Linear,
-    RMSNorm,
-    dropout,
-    relative_buckets,
-    scan,
-    split_key,
-    stack,
-    unstack,
-)
+from tinyllm_jax.student.depth import scan, stack, unstack
+from tinyllm_jax.student.dropout import dropout, split_key
+from tinyllm_jax.student.layers import DecoderLayer, EncoderLayer, RMSNorm
+from tinyllm_jax.student.linear import Linear
 
 
 class Encoder(nnx.Module):

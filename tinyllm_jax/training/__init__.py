@@ -3,7 +3,8 @@
     run.py          `Run`: every field of a run with its default and its limits
     recipes.py      what config files are made of, and how one becomes a `Run`
     questions.py    which questions a run learns from, and which it validates on
-    data.py         a corpus split as tokens; batch = f(seed, step)
+    tokens.py       a corpus split as tokens
+    data.py         batch = f(seed, step)
     ahead.py        the next epoch's plan, made by a process of its own
     objective.py    the answer's and every teacher's term as one weighted cross-entropy
     optimizer.py    Optax: AdamW or Adafactor, schedules, clipping
@@ -12,6 +13,7 @@
     initial.py      what a new run starts from: tokenizer, shape, first parameters
     setup.py        what a run is made of before its first step, for training or planning it
     validation.py   the accuracy, for choosing the best checkpoint, and every term's loss
+    saving.py       when a state deserves a checkpoint, and the validation that finds the best one
     checkpoints.py  Orbax, with a sha256 manifest of every step
     workdir.py      what a run keeps on disk beside its checkpoints, and who may write there
     metrics.py      JSON lines of a run's numbers

@@ -1,4 +1,4 @@
-"""A corpus split as tokens, and the batches of a run: `batch = f(seed, step)`.
+"""The batches of a run: `batch = f(seed, step)`.
 
 A batch holds `batch_size` questions, and every target that they have. Segment ids say what belongs
 together, so that one row can hold several questions and targets; `batching` chooses where each
@@ -6,170 +6,16 @@ goes.
 """
 
 import collections
-import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tinyllm_jax.batching.arrays import Shape, fill
 from tinyllm_jax.batching.epochs import Batch, Epochs
-from tinyllm_jax.corpus.schema import Row
-from tinyllm_jax.errors import UserError
-from tinyllm_jax.student import inputs
-from tinyllm_jax.student.student import ANSWER, Student
 from tinyllm_jax.training.ahead import Ahead
-from tinyllm_jax.training.run import AFTER, Run
-
-
-class Ragged:
-    """Rows of token ids of different lengths, flat in memory."""
-
-    def __init__(self, rows: list[list[int]]):
-        self.lengths = np.array([len(row) for row in rows], np.int64)
-        self._ends = np.cumsum(self.lengths)
-        self._tokens = np.fromiter(itertools.chain(*rows), np.int32, int(self.lengths.sum()))
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """The token ids of one row."""
-        end = self._ends[index]
-        return self._tokens[end - self.lengths[index] : end]
-
-    def rows(self) -> list[np.ndarray]:
-        """The token ids of all rows."""
-        return [self[index] for index in range(len(self.lengths))]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tokens:
-    """One split as tokens.
-
-    Attributes:
-      inputs: every question's input: per term, or one for all terms where the decoder is given the
-        prefix.
-      targets: per term, every question's target (empty where the rationale is missing).
-      weight: (terms, questions) float32, the corpus's row weights; 0 where the rationale is
-        missing.
-      after: for every question how many tokens of the answer's target come before the rationale
-        that follows it; what lies behind belongs to the last row of `weight`. None: no rationale
-        follows an answer.
-      report: counts to print: questions, and per term the missing rationales, the cut contexts, the
-        cut targets.
-      prefix_tokens: per term, how many tokens each target begins with that the student is given and
-        does not learn to write; () for none.
-    """
-
-    inputs: list[Ragged]
-    targets: list[Ragged]
-    weight: np.ndarray
-    report: dict
-    prefix_tokens: tuple[int, ...] = ()
-    after: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return self.weight.shape[1]
-
-
-def tokenize(
-    rows: Sequence[Row],
-    student: Student,
-    terms: Sequence[str],
-    length: int,
-    teachers: Sequence[str] = (),
-) -> Tokens:
-    """The rows of a split as tokens.
-
-    Args:
-      rows: at least one.
-      student: whose tokenizer, prefixes and input length are used.
-      terms: the objective's, in their order.
-      length: the most tokens of a target, and of a rationale that follows an answer.
-      teachers: whose rationales may follow an answer, where AFTER is among the terms.
-
-    Raises:
-      UserError: no row has any target.
-    """
-    questions = [row.question for row in rows]
-    report: dict = {"questions": len(rows), "target_length": length, "terms": {}}
-
-    # The inputs: one for each term, or, where the decoder is given the prefix, one for all terms.
-    shared = student.prefix_side == "decoder"
-    own = [term for term in terms if term != AFTER]  # the terms that have a target of their own
-    encoded = [student.encode(questions, term) for term in (own[:1] if shared else own)]
-    report["unknown_in_questions"] = inputs.unknown_tokens(student.tokenizer, encoded[0].rows)
-
-    # The targets. A missing rationale, or one without weight, is an empty target.
-    targets, weights, prefix_tokens = [], [], []
-    for index, term in enumerate(own):
-        texts, row_weights = zip(*(target_of(row, term) for row in rows), strict=True)
-        weight = np.array(row_weights, np.float32)
-        prefix = student.decoder_prefix(term)
-        written, cut = inputs.encode_targets(student.tokenizer, texts, length)
-        learned = [prefix + ids if w else [] for ids, w in zip(written, weight, strict=True)]
-        targets.append(Ragged(learned))
-        weights.append(weight)
-        prefix_tokens.append(len(prefix))
-
-        asked = encoded[0 if shared else index]
-        report["terms"][term] = {
-            "targets": int(np.count_nonzero(weight)),
-            "missing_or_weightless": int(np.count_nonzero(weight == 0)),
-            "input_length": asked.length,
-            "contexts_cut": int(np.count_nonzero(asked.cut)),
-            "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
-            "unknown_in_targets": inputs.unknown_tokens(student.tokenizer, learned),
-        }
-
-    # A rationale that follows the answer stands behind the answer's end of sequence. So a student
-    # stops there when it answers, and nothing that asks students need know of it.
-    after = None
-    if AFTER in terms:
-        after = targets[0].lengths
-        texts, row_weights = zip(*(target_of(row, AFTER, teachers) for row in rows), strict=True)
-        weight = np.array(row_weights, np.float32)
-        written, cut = inputs.encode_targets(student.tokenizer, texts, length)
-        follows = [ids if w else [] for ids, w in zip(written, weight, strict=True)]
-        targets[0] = Ragged(
-            [[*answer, *ids] for answer, ids in zip(targets[0].rows(), follows, strict=True)]
-        )
-        weights.append(weight)
-        report["terms"][AFTER] = report["terms"][ANSWER] | {
-            "targets": int(np.count_nonzero(weight)),
-            "missing_or_weightless": int(np.count_nonzero(weight == 0)),
-            "targets_cut": int(np.count_nonzero(np.array(cut) * weight)),
-            "unknown_in_targets": inputs.unknown_tokens(student.tokenizer, follows),
-        }
-    if not any(weight.any() for weight in weights):
-        raise UserError(
-            f"the corpus has no target for any of the terms {', '.join(terms)}; "
-            "choose other teachers"
-        )
-    return Tokens(
-        [Ragged(asked.rows) for asked in encoded],
-        targets,
-        np.stack(weights),
-        report,
-        tuple(prefix_tokens),
-        after,
-    )
-
-
-def target_of(row: Row, term: str, teachers: Sequence[str] = ()) -> tuple[str, float]:
-    """The text and the weight of a question's target of a term; ("", 0) where it has none.
-
-    Args:
-      row: the question and its rationales.
-      term: the answer, a teacher, or AFTER.
-      teachers: for AFTER: of their rationales the one with the largest weight is taken, the first
-        of equals.
-    """
-    if term == ANSWER:
-        return row.question.answer, 1.0
-    names = teachers if term == AFTER else (term,)
-    found = [row.rationales[name] for name in names if name in row.rationales]
-    written = [(rationale.text, rationale.weight) for rationale in found if rationale.text]
-    return max(written, key=lambda pair: pair[1], default=("", 0.0))
+from tinyllm_jax.training.run import Run
+from tinyllm_jax.training.tokens import Ragged, Tokens
 
 
 class Batches:
@@ -207,7 +53,6 @@ class Batches:
         self.tokens = tokens
         self.term_weights = np.array(term_weights, np.float32)
         self.final_weights, self.last_step = self.term_weights, 0
-        self.accumulate = accumulate
 
         # A question's units: one for each term where every term has an input of its own, else one
         # for all terms.
@@ -226,19 +71,19 @@ class Batches:
             seed,
             buckets,
             packed,
-            accumulate * row_multiple,
+            row_multiple,
             length_multiple,
         )
         self.row_multiple = row_multiple
         self.steps_per_epoch = self.epochs.steps
-        # The loop asks for one step after the other, so an epoch is planned once.
-        self.epoch: Callable[[int], list[Batch]] = functools.lru_cache(maxsize=2)(self.epochs)
+        self.split(accumulate)
 
     def split(self, accumulate: int) -> None:
         """Splits every batch into so many microbatches from now on."""
         self.accumulate = accumulate
         self.epochs.share(accumulate * self.row_multiple)
-        self.epoch = functools.lru_cache(maxsize=2)(self.epochs)
+        # The loop asks for one step after the other, so an epoch is planned once.
+        self.epoch: Callable[[int], list[Batch]] = functools.lru_cache(maxsize=2)(self.epochs)
 
     def ramp(self, final_weights: Sequence[float], steps: int) -> None:
         """Lets the terms' weights go linearly to `final_weights`, which the last step has."""

@@ -7,14 +7,13 @@ import dataclasses
 import functools
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tinyllm_jax import storage
@@ -29,14 +28,16 @@ from tinyllm_jax.training import (
     memory,
     metrics,
     optimizer,
+    saving,
     sharding,
     sinks,
     throughput,
     workdir,
 )
+from tinyllm_jax.training.checkpoints import Checkpoints
 from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.run import Run
-from tinyllm_jax.training.setup import set_up
+from tinyllm_jax.training.setup import Setup, set_up
 from tinyllm_jax.training.step import all_finite
 from tinyllm_jax.training.stop_request import StopRequest
 from tinyllm_jax.training.validation import Validation
@@ -130,7 +131,7 @@ def _train(
     run = run.resolve(corpus.teachers)
     if jax.process_index() == 0:
         until_the_end.enter_context(workdir.lock(directory))
-    made = set_up(run, corpus, mesh, memory.Room(sharding.device_memory()))
+    made = set_up(run, corpus, mesh, sharding.device_memory())
     run, student, batches = made.run, made.student, made.batches
     validation = Validation(made.validation_rows, student, run, mesh)
     description.describe(say, run, corpus, student, made.tokens, batches, validation, mesh)
@@ -143,22 +144,11 @@ def _train(
     for line in changed:
         say(f"changed: {line}")
 
-    # How a run gets its state: 1. the workdir's last checkpoint; 2. the weights that the run
-    # names; 3. random.
-    if jax.process_index() == 0:
-        for line in checkpoints.set_damaged_aside(directory / workdir.CHECKPOINTS):
-            say(line)
-    multihost_utils.sync_global_devices("damaged checkpoints are set aside")
-    saved = checkpoints.Checkpoints(directory / workdir.CHECKPOINTS, keep=run.checkpoint.keep)
+    saved = _open_checkpoints(directory / workdir.CHECKPOINTS, run.checkpoint.keep, say)
     start = saved.latest() or 0
+    state = _first_state(made, saved, start, mesh)
     if start:
-        saved_parts = {name: made.state[name] for name in ("params", "opt_state")}
-        state = saved.restore(start, saved_parts)
-        step_array = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
-        state = {**state, "step": step_array}
         say(f"going on from step {start:,} of {run.steps:,}")
-    else:
-        state = made.fill(made.init, made.shardings)
 
     # What the run is stands in its workdir, unless there is nothing left to train.
     writes = jax.process_index() == 0 and start < run.steps
@@ -174,31 +164,24 @@ def _train(
     ###############################################################################################
     # The loop.
     compiled = made.step
-    healthy = jax.jit(all_finite, out_shardings=NamedSharding(mesh, P()))
+    is_finite = jax.jit(all_finite, out_shardings=NamedSharding(mesh, P()))
     log = metrics.Metrics(directory, start, writes, report_to, run.to_json())
     schedule = optimizer.schedule(run.optimizer, run.steps)
     peak = throughput.peak_flops(jax.devices()[0].device_kind, jax.device_count())
     lost, traced = LostTime(), Profile(profile, start, run.steps)
     stop = StopRequest()
     progress = Progress("train", run.steps, "steps", start=start)
-    step = saved_at = start
-    saved_time, validation_seconds = time.monotonic(), 0.0
-
-    def diverged(step: int, what: str) -> UserError:
-        """The end of a run that cannot go on, with what is left of it and the mend."""
-        asked = [made.rows[q].question.id for q in batches.planned(step - 1).index if q >= 0]
-        saved.wait()
-        return _diverged(step, what, asked, saved.latest(), bool(run.optimizer.clip_norm))
-
     window = Window(
         list(run.objective.terms),
         run.batch_size,
         log,
         schedule,
         run.stop_after_skipped,
-        diverged,
+        functools.partial(_diverged, made, saved),
         peak,
     )
+    past = saving.Past(start)
+    step = start
 
     def prepare(index: int) -> tuple[dict, np.ndarray, throughput.Work]:
         batch = batches(index)
@@ -221,48 +204,23 @@ def _train(
                 window.roll()
             if jax.process_index() == 0:
                 progress.update(step, window.note)
+
+            # Whether a checkpoint is to be made here: it is due, late, or the run is to stop.
             asked, last = stop.reached(), step == run.steps
             due = step % run.checkpoint.every == 0 or last
-            minutes = (time.monotonic() - saved_time) / 60
-            late = step % run.log_every == 0 and _late(run.checkpoint.minutes, minutes)
+            late = step % run.log_every == 0 and saving.is_late(past, run.checkpoint.minutes)
             if not (due or late or asked):
                 continue
 
-            # What is saved must be of use. Steps that were skipped have changed nothing: a state
-            # that nothing follows from but skipped steps takes no good checkpoint's place.
+            # Validate and save.
             window.roll()
-            learned = step - saved_at > window.skipped_in_row
-            if last and not learned:
-                why = "steps since the last checkpoint were skipped: they are not finite"
-                raise diverged(step, f"all {step - saved_at:,} {why}")
-            if learned and not bool(healthy(state)):
-                raise diverged(step, f"the parameters are not finite ({window.note})")
-            if learned and (last or asked or not window.skipped_in_row):
+            if saving.is_of_use(step, state, past, window, is_finite, last, asked):
                 best = None
-                if due and (last or not asked or validation_seconds <= GRACE):
-                    began = time.monotonic()
-                    with lost.to("validation"):
-                        try:
-                            accuracy = validation.accuracy(state["params"])
-                            losses = validation.losses(state["params"])
-                        except UserError:
-                            what = f"the validation's scores are not finite ({window.note})"
-                            raise diverged(step, what) from None
-                    validation_seconds = time.monotonic() - began
-                    log.write(
-                        step,
-                        validation_accuracy=accuracy,
-                        validation_questions=validation.count,
-                        validation_terms=losses,
-                    )
-                    say(
-                        f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % "
-                        f"of {validation.count}"
-                    )
-                    best = {checkpoints.METRIC: accuracy}
+                if due and (last or not asked or past.validation_seconds <= GRACE):
+                    best = saving.validate(step, state, validation, window, past, lost, say)
                 with lost.to("checkpoints"):
                     saved.save(step, state, best)
-                saved_at, saved_time = step, time.monotonic()
+                past.note_checkpoint(step)
             else:
                 say(f"\nstep {step:,}  not saved: the last steps are not finite and were skipped")
             window.restart()
@@ -296,29 +254,55 @@ def _train(
     )
 
 
-def _late(most: float, minutes: float) -> bool:
-    """Whether the last checkpoint is so many minutes ago; the first process's clock decides."""
-    if not most:
-        return False
-    if jax.process_count() == 1:
-        return minutes >= most
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(minutes >= most)))
-
-
-def _diverged(step: int, what: str, asked: list[str], good: int | None, clipped: bool) -> UserError:
-    """The error that ends a run whose numbers are not finite.
+def _open_checkpoints(root: epath.Path, keep: int, say: Callable[[str], None]) -> Checkpoints:
+    """The checkpoints in a directory, of which the damaged ones are set aside first.
 
     Args:
-      step: where.
-      what: what is not finite.
-      asked: the ids of the questions of that step.
-      good: the last checkpoint's step.
-      clipped: whether the run clips gradients.
+      root: the directory.
+      keep: how many of the last to keep.
+      say: prints a line, on the first process.
     """
+    if jax.process_index() == 0:
+        for line in checkpoints.set_damaged_aside(root):
+            say(line)
+    multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+    return Checkpoints(root, keep=keep)
+
+
+def _first_state(made: Setup, saved: Checkpoints, start: int, mesh: Mesh) -> dict:
+    """The state that a run begins with.
+
+    Args:
+      made: the run.
+      saved: its checkpoints.
+      start: the step of the last one, whose state it is; 0 for none: then it is made from the
+        weights that the run names, or else from random ones.
+      mesh: the run's.
+    """
+    if not start:
+        return made.fill(made.init, made.shardings)
+    state = saved.restore(start, {name: made.state[name] for name in ("params", "opt_state")})
+    step = jax.device_put(np.int32(start), NamedSharding(mesh, P()))
+    return {**state, "step": step}
+
+
+def _diverged(made: Setup, saved: Checkpoints, step: int, what: str) -> UserError:
+    """The error that ends a run whose numbers are not finite: what is left of it, and the mend.
+
+    Args:
+      made: the run.
+      saved: its checkpoints.
+      step: where it ends, in steps done.
+      what: what is not finite.
+    """
+    index = made.batches.planned(step - 1).index
+    asked = [made.rows[question].question.id for question in index if question >= 0]
     named = ", ".join(asked[:16]) + (f" and {len(asked) - 16:,} more" if len(asked) > 16 else "")
-    clip = "" if clipped else " or set config.optimizer.clip_norm=1"
+    saved.wait()
+    good = saved.latest()
     kept = f"the checkpoint of step {good:,} is kept" if good else "nothing of it was saved"
     again = ", from there, or anew in another --workdir" if good else ""
+    clip = "" if made.run.optimizer.clip_norm else " or set config.optimizer.clip_norm=1"
     return UserError(
         f"step {step:,}: {what}; its questions are {named}; {kept}: lower "
         f"config.optimizer.learning_rate{clip} and run again{again}"

@@ -1,9 +1,7 @@
 """What a run takes of its devices' memory, and what is said where it does not fit."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,20 +15,9 @@ from tinyllm_jax.training.run import Run
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA's error for memory begins, on every kind of device
 
 
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """What a program may take of each device.
-
-    Attributes:
-      size: of its memory, in bytes; None where nobody knows, as on a CPU, and all is taken to fit.
-      options: the compiler's.
-    """
-
-    size: float | None = None
-    options: dict[str, Any] | None = None
-
-
-def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, room: Room) -> None:
+def split(
+    batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, room: float | None
+) -> None:
     """Splits batches into as few microbatches, by halving, as let the largest one's step fit.
 
     Where even one row a device and microbatch is too much, they stay so, and the step will say it.
@@ -40,9 +27,10 @@ def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, r
       step: the train step.
       state: its shapes, with their shardings.
       mesh: over the devices.
-      room: what a device has.
+      room: the bytes that a program may take of each device; None where nobody knows, as on a CPU,
+        and all is taken to fit.
     """
-    if room.size is None:
+    if room is None:
         return
     while True:
         shape = max(batches.shapes(), key=lambda shape: np.prod(shape, axis=1).sum())
@@ -51,20 +39,28 @@ def split(batches: Batches, step: jax.stages.Wrapped, state: dict, mesh: Mesh, r
             return
         with jax.set_mesh(mesh):
             lowered = step.lower(state, sharding.batch_shapes(batches.first_of(shape), mesh))
-            needed = peak(lowered, room)
-        if needed is not None and needed <= room.size:
+            program = compiled(lowered)
+        if not isinstance(program, Exception) and peak(program) <= room:
             return
         batches.split(2 * batches.accumulate)
 
 
-def peak(lowered: jax.stages.Lowered, room: Room) -> float | None:
-    """The bytes of each device that a program needs; None where it is more than a device has."""
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled | jax.errors.JaxRuntimeError:
+    """The program, or the compiler's error where it needs more memory than a device has.
+
+    It is compiled once, however often the same step is lowered for the same shapes: jax keeps it,
+    as long as the compiler's options are those of the step (see `sharding.jit_step`).
+    """
     try:
-        program = lowered.compile(room.options)
+        return lowered.compile()
     except jax.errors.JaxRuntimeError as e:
         if EXHAUSTED not in str(e):
             raise
-        return None
+        return e
+
+
+def peak(program: jax.stages.Compiled) -> float:
+    """The bytes of each device that a program needs."""
     told = program.memory_analysis()
     assert told is not None
     return told.peak_memory_in_bytes

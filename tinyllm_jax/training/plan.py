@@ -77,8 +77,8 @@ class Plan:
         self.mesh = sharding.make_mesh(run.mesh, self.topology.devices)
 
         corpus = Corpus(corpus_dir, task=run.task)
-        room = memory.Room(self.topology.chip.memory, self.topology.options)
-        made = set_up(run.resolve(corpus.teachers), corpus, self.mesh, room)
+        room, options = self.topology.chip.memory, self.topology.options
+        made = set_up(run.resolve(corpus.teachers), corpus, self.mesh, room, options)
         self.run, self.student, self.batches = made.run, made.student.config, made.batches
         self._state, self._step = made.state, made.step
 
@@ -92,21 +92,19 @@ class Plan:
         flops = throughput.model_flops(self.student, batch)
         with jax.set_mesh(self.mesh):
             traced = self._step.trace(self._state, sharding.batch_shapes(batch, self.mesh))
-            try:
-                program = traced.lower().compile(self.topology.options)
-            except jax.errors.JaxRuntimeError as e:
-                if memory.EXHAUSTED not in str(e):
-                    raise
-                return Compiled(shape, count, needed_bytes(str(e)), False, flops)
+            program = memory.compiled(traced.lower())
+        if isinstance(program, Exception):
+            return Compiled(shape, count, needed_bytes(str(program)), False, flops)
 
         # The least time: what the compiler expects, or that of all products at the devices' peak.
         chip, text = self.topology.chip, program.as_text()
+        assert text is not None
         peak = chip.peak * self.mesh.size
         if chip.clock:
             seconds = hlo.cycles(text) / chip.clock
         else:
             seconds = product_flops(traced.jaxpr.jaxpr) / peak
-        needed = program.memory_analysis().peak_memory_in_bytes
+        needed = memory.peak(program)
         fits, mfu = needed <= chip.memory, flops / seconds / peak
         return Compiled(shape, count, needed, fits, flops, seconds, mfu, hlo.collectives(text))
 

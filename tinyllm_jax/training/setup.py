@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -15,6 +16,7 @@ from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import data, initial, memory, optimizer, questions, sharding
 from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.step import init_state, make_step
+from tinyllm_jax.training.tokens import Tokens, tokenize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Setup:
     rows: list[Row]
     left_out: dict[str, int]
     validation_rows: list[Row]
-    tokens: data.Tokens
+    tokens: Tokens
     batches: data.Batches
     init: Callable
     fill: Callable
@@ -50,14 +52,22 @@ class Setup:
     step: jax.stages.Wrapped
 
 
-def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
+def set_up(
+    run: Run,
+    corpus: Corpus,
+    mesh: Mesh,
+    room: float | None,
+    options: dict[str, Any] | None = None,
+) -> Setup:
     """Everything of a run that needs no device.
 
     Args:
       run: resolved for the corpus.
       corpus: the corpus.
       mesh: over the devices, which may be absent.
-      room: what each of them has, for a run that leaves its microbatches to be chosen.
+      room: the bytes of each of them, as `memory.split` takes them, for a run that leaves its
+        microbatches to be chosen.
+      options: the compiler's, for the step.
 
     Raises:
       UserError: the corpus lacks what the run needs, or the student or its tokenizer cannot be
@@ -72,7 +82,7 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
     # The batches, which say how many steps an epoch has.
     rows, left_out = questions.leave_out(rows, student, run.lengths.most_input)
     terms, teachers = list(run.objective.terms), list(run.objective.teachers or ())
-    tokens = data.tokenize(rows, student, terms, run.lengths.target, teachers)
+    tokens = tokenize(rows, student, terms, run.lengths.target, teachers)
     batches = data.batches_of(run, tokens, sharding.row_shards(mesh))
     run = run.of_steps(run.steps or math.ceil(run.epochs * batches.steps_per_epoch))
     batches.ramp(run.objective.final_weights, run.steps)
@@ -83,7 +93,7 @@ def set_up(run: Run, corpus: Corpus, mesh: Mesh, room: memory.Room) -> Setup:
     abstract = jax.eval_shape(init, student.params)
     shardings = sharding.state_shardings(abstract, mesh)
     state = sharding.placed(abstract, shardings)
-    step = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh)
+    step = sharding.jit_step(make_step(shape, tx, run.seed), shardings, mesh, options)
 
     # As few microbatches as the devices bear.
     if not run.accumulate:

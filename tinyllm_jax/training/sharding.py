@@ -11,6 +11,7 @@ path. A path that no rule matches raises, so that a new parameter cannot be repl
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -171,13 +172,26 @@ def placed(state: dict, shardings: dict) -> dict:
     )
 
 
-def jit_step(step: Callable, shardings: dict, mesh: Mesh) -> jax.stages.Wrapped:
+def jit_step(
+    step: Callable, shardings: dict, mesh: Mesh, options: dict[str, Any] | None = None
+) -> jax.stages.Wrapped:
     """The train step of `make_step`, jitted; it is called, or compiled, under `jax.set_mesh`.
 
     The state's memory is used again for the new state, which keeps its shardings; the metrics are
     on every device.
+
+    Args:
+      step: the step.
+      shardings: the state's.
+      mesh: over the devices.
+      options: the compiler's.
     """
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, P())))
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=(shardings, NamedSharding(mesh, P())),
+        compiler_options=options,
+    )
 
 
 def row_shards(mesh: Mesh) -> int:

@@ -1,5 +1,6 @@
 """The train step: one forward and one backward pass for all terms, on plain nested dicts."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -73,37 +74,7 @@ def make_step(
       "skipped", a scalar of bool: the loss or the gradient's norm was not finite, so that the
       parameters and the optimizer's state are what they were before the step.
     """
-
-    def loss(
-        trained: dict, frozen: dict, micro: dict, key: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        dropout = key if config.dropout_rate else None
-        hidden, kernel = model.hidden(config, join_params(trained, frozen), micro, dropout)
-        return objective.weighted_loss(hidden, kernel, micro)
-
-    def gradients(whole: tuple, micros: dict) -> tuple[jax.Array, jax.Array, dict]:
-        """The loss, the terms' sums and the gradients of some rows, added up over microbatches.
-
-        Args:
-          whole: the trained and the frozen parameters, the terms' scale, and the step's number.
-          micros: of every microbatch these rows, (M, rows, ...).
-        """
-        trained, frozen, scale, number = whole
-        key = jax.random.fold_in(jax.random.key(seed), number)
-
-        def add(total, indexed_micro):
-            index, micro = indexed_micro
-            (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(
-                trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index)
-            )
-            return jax.tree.map(jnp.add, total, (value, sums, grads)), None
-
-        # One microbatch needs no loop.
-        zero = (jnp.zeros(()), jnp.zeros_like(scale), jax.tree.map(jnp.zeros_like, trained))
-        count = micros["targets"].shape[0]
-        if count == 1:
-            return add(zero, (0, {name: array[0] for name, array in micros.items()}))[0]
-        return jax.lax.scan(add, zero, (jnp.arange(count), micros))[0]
+    gradients = functools.partial(_gradients, config, seed)
 
     def step(state: State, batch: dict) -> tuple[State, dict]:
         trained, frozen = split_params(state["params"], config.lora_rank > 0)
@@ -128,3 +99,50 @@ def make_step(
         return new_state, {"loss": value, "sums": sums, "grad_norm": grad_norm, "skipped": ~finite}
 
     return step
+
+
+def _gradients(
+    config: StudentConfig, seed: int, whole: tuple, micros: dict
+) -> tuple[jax.Array, jax.Array, dict]:
+    """The loss, the terms' sums and the gradients of some rows, added up over microbatches.
+
+    Args:
+      config: the student's.
+      seed: the run's.
+      whole: the trained and the frozen parameters, the terms' scale, and the step's number.
+      micros: of every microbatch these rows, (M, rows, ...).
+    """
+    trained, frozen, scale, number = whole
+    key = jax.random.fold_in(jax.random.key(seed), number)
+    loss = functools.partial(_loss, config)
+
+    def add(total, indexed_micro):
+        index, micro = indexed_micro
+        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(
+            trained, frozen, micro | {"scale": scale}, jax.random.fold_in(key, index)
+        )
+        return jax.tree.map(jnp.add, total, (value, sums, grads)), None
+
+    # One microbatch needs no loop.
+    zero = (jnp.zeros(()), jnp.zeros_like(scale), jax.tree.map(jnp.zeros_like, trained))
+    count = micros["targets"].shape[0]
+    if count == 1:
+        return add(zero, (0, {name: array[0] for name, array in micros.items()}))[0]
+    return jax.lax.scan(add, zero, (jnp.arange(count), micros))[0]
+
+
+def _loss(
+    config: StudentConfig, trained: dict, frozen: dict, micro: dict, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The loss of one microbatch, a scalar, and its terms' sums, (T,).
+
+    Args:
+      config: the student's.
+      trained: the trained parameters.
+      frozen: the others.
+      micro: a microbatch, with "scale", as `objective.weighted_loss` reads it.
+      key: the dropout key.
+    """
+    dropout = key if config.dropout_rate else None
+    hidden, kernel = model.hidden(config, join_params(trained, frozen), micro, dropout)
+    return objective.weighted_loss(hidden, kernel, micro)

@@ -17,6 +17,7 @@ from tinyllm_jax.student.config import StudentConfig
 from tinyllm_jax.student.student import Student
 from tinyllm_jax.training import data, objective, sharding
 from tinyllm_jax.training.run import Run
+from tinyllm_jax.training.tokens import Tokens, target_of, tokenize
 
 
 class Validation:
@@ -40,7 +41,6 @@ class Validation:
 
     def __init__(self, rows: list[Row], student: Student, run: Run, mesh: Mesh):
         questions = [row.question for row in rows]
-        shards = sharding.row_shards(mesh)
         everywhere = NamedSharding(mesh, P())
         self.count = len(questions)
 
@@ -53,7 +53,7 @@ class Validation:
             questions,
             encoded,
             run.validation.batch_size,
-            row_multiple=shards,
+            row_multiple=sharding.row_shards(mesh),
             length_multiple=run.lengths.multiple,
             put=lambda batch: partition.to_global(batch, mesh, P(partition.ROWS)),
         )
@@ -61,29 +61,18 @@ class Validation:
             functools.partial(decoding.score, student.config), out_shardings=everywhere
         )
 
-        # The targets of every term, in batches of one shape, as in training.
+        # The targets of every term, in batches as in training.
         self.terms = list(run.objective.terms)
         teachers = list(run.objective.teachers or ())
         self.without = [
             term
             for term in self.terms
-            if not any(data.target_of(row, term, teachers)[1] for row in rows)
+            if not any(target_of(row, term, teachers)[1] for row in rows)
         ]
         self.targets = []
         if len(self.without) < len(self.terms):
-            tokens = data.tokenize(rows, student, self.terms, run.lengths.target, teachers)
-            batches = data.Batches(
-                tokens,
-                [1.0] * len(self.terms),
-                run.validation.batch_size,
-                run.seed,
-                buckets=1,
-                packed=run.lengths.packing,
-                row_multiple=shards,
-                length_multiple=run.lengths.multiple,
-            )
-            for step in range(batches.steps_per_epoch):
-                self.targets.append(sharding.step_batch(batches(step), mesh))
+            tokens = tokenize(rows, student, self.terms, run.lengths.target, teachers)
+            self.targets = _batches(tokens, run, mesh)
         self.sums = jax.jit(functools.partial(_sums, student.config), out_shardings=everywhere)
 
     def accuracy(self, params: dict) -> float:
@@ -113,6 +102,21 @@ class Validation:
             for index, term in enumerate(self.terms)
             if term not in self.without
         }
+
+
+def _batches(tokens: Tokens, run: Run, mesh: Mesh) -> list[tuple[dict, np.ndarray]]:
+    """All questions in batches of one shape, as `sharding.step_batch` makes them."""
+    batches = data.Batches(
+        tokens,
+        [1.0] * len(run.objective.terms),
+        run.validation.batch_size,
+        run.seed,
+        buckets=1,
+        packed=run.lengths.packing,
+        row_multiple=sharding.row_shards(mesh),
+        length_multiple=run.lengths.multiple,
+    )
+    return [sharding.step_batch(batches(step), mesh) for step in range(batches.steps_per_epoch)]
 
 
 def _sums(student: StudentConfig, params: dict, batch: dict[str, jax.Array]) -> jax.Array:
