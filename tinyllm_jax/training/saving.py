@@ -25,7 +25,8 @@ class Past:
     Attributes:
       step: the step of the last checkpoint; before the first, the step that the run began at.
       time: when that was, by `time.monotonic`.
-      validation_seconds: how long the last validation took; 0 before the first.
+      validation_seconds: how long the last validation took, by the first process's clock, so that
+        all processes decide alike; 0 before the first.
     """
 
     step: int
@@ -46,10 +47,7 @@ def is_late(past: Past, most: float) -> bool:
     """
     if not most:
         return False
-    minutes = (time.monotonic() - past.time) / 60
-    if jax.process_count() == 1:
-        return minutes >= most
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(minutes >= most)))
+    return _of_first_process((time.monotonic() - past.time) / 60) >= most
 
 
 def is_of_use(
@@ -123,7 +121,7 @@ def validate(
         except UserError:
             what = f"the validation's scores are not finite ({window.note})"
             raise window.diverged(step, what) from None
-    past.validation_seconds = time.monotonic() - began
+    past.validation_seconds = _of_first_process(time.monotonic() - began)
 
     window.log.write(
         step,
@@ -133,3 +131,10 @@ def validate(
     )
     say(f"\nstep {step:,}  validation accuracy {100 * accuracy:.1f} % of {validation.count}")
     return {checkpoints.METRIC: accuracy}
+
+
+def _of_first_process(number: float) -> float:
+    """What the first process has measured, for all of them."""
+    if jax.process_count() == 1:
+        return number
+    return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
