@@ -114,14 +114,14 @@ def test_devices_and_microbatches_only_add_empty_rows(packed):
         np.testing.assert_array_equal(a["scale"], b["scale"])
 
 
-def test_scale_counts_the_term_in_the_whole_batch_and_a_missing_rationale_not_at_all():
+def test_scale_counts_the_term_in_the_whole_batch_by_the_share_of_questions_that_have_it():
     weight = np.array([[1, 1, 1], [1, 0, 0.5]], np.float32)
     batches = data.Batches(
         tokens_of(np.array([[4, 3], [4, 5], [4, 7]]), weight), [1.0, 2.0], batch_size=3, seed=0
     )
     batch = batches(0)
     assert batch["tokens"].tolist() == [15, 10]
-    np.testing.assert_allclose(batch["scale"], [1 / 15, 2 / 10], rtol=1e-6)
+    np.testing.assert_allclose(batch["scale"], [1 / 15, 2 * (2 / 3) / 10], rtol=1e-6)
     assert len(seen(batch)) == len(seen(batch, "target")) == 5
     for term, wanted in ((0, {0: 3, 1: 5, 2: 7}), (1, {0: 3, 2: 7})):
         at = (batch["term"] == term) & (batch["target_segments"] > 0)
@@ -130,6 +130,17 @@ def test_scale_counts_the_term_in_the_whole_batch_and_a_missing_rationale_not_at
         } == wanted and at.sum() == sum(wanted.values())
         for q in wanted:
             assert set(batch["weight"][at & (batch["targets"] == q + 2)]) == {weight[term, q]}
+
+
+@pytest.mark.parametrize("kept", [1, 2, 5, 6])
+def test_a_target_counts_as_much_however_few_its_term_has(kept):
+    weight = np.ones((2, 6), np.float32)
+    weight[1, kept:] = 0
+    tokens = tokens_of(np.full((6, 2), 4), weight)
+    batch = data.Batches(tokens, [1.0, 2.0], batch_size=8, seed=0)(0)  # two questions are missing
+    of_target = (batch["weight"] * batch["scale"][batch["term"]])[batch["term"] == 1]
+    found = of_target[of_target > 0]
+    np.testing.assert_allclose(found, np.full(4 * kept, 2 / (6 * 4)), rtol=1e-6)
 
 
 def test_a_term_without_targets_in_the_batch_has_scale_zero():

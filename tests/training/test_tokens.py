@@ -100,7 +100,7 @@ def test_a_rationale_follows_the_answer_in_its_target(prefix_side):
     written = batch["target_segments"] > 0
     assert batch["tokens"].tolist() == [12, 8]
     assert np.bincount(batch["term"][written], batch["weight"][written]).tolist() == [12, 6.5]
-    np.testing.assert_allclose(batch["scale"], [1 / 12, 0.5 / 8], rtol=1e-6)
+    np.testing.assert_allclose(batch["scale"], [1 / 12, 0.5 * (2 / 3) / 8], rtol=1e-6)
 
 
 def test_the_weights_of_rationales_change_with_the_steps():

@@ -146,11 +146,15 @@ class Batches:
             term = np.where(follows, len(self.term_weights) - 1, term)
         weight = np.where(learned, tokens.weight[term, question], 0)
 
-        # The loss is a mean over each term's tokens in the whole batch, not the microbatch.
+        # The loss is a mean over each term's tokens in the whole batch, not the microbatch. Where
+        # only a share of the questions has a target of a term, the term counts by that share: so
+        # a target counts as much however few the term has.
         counts = np.bincount(term[learned], minlength=len(self.term_weights))
+        here = planned.index[planned.index >= 0]
+        share = np.count_nonzero(tokens.weight[:, here], axis=1) / len(here)
         done = min(step / self.last_step, 1.0) if self.last_step > 0 else 0.0
         weights = self.term_weights + done * (self.final_weights - self.term_weights)
-        scale = np.where(counts > 0, weights / np.maximum(counts, 1), 0)
+        scale = np.where(counts > 0, weights * share / np.maximum(counts, 1), 0)
 
         batch |= {"term": term.astype(np.int32), "weight": weight.astype(np.float32)}
         batch = {

@@ -1,10 +1,14 @@
 """The objective, for any number of teachers m: `L = γ·L_answer + Σ_m α_m·L_rationale(m)`.
 
 It is equation 4 of TinyLLM (arXiv 2402.04616). Each term is the mean cross-entropy over its target
-tokens in the global batch. All terms are one weighted token cross-entropy: a target's tokens carry
-`term weight × row weight ÷ the term's token count in the global batch`. So one forward and one
-backward pass serve any number of teachers, and microbatches or shards add up to the same gradient
-whatever their token counts.
+tokens in the global batch. Where a teacher has a rationale for only some of the batch's questions,
+its term counts by their share: a rationale weighs the same, however few its teacher has left, and
+one that is dropped counts as one of weight 0.
+
+All terms are one weighted token cross-entropy: a target's tokens carry `term weight × row weight ×
+share of the questions with a target ÷ the term's token count in the global batch`. So one forward
+and one backward pass serve any number of teachers, and microbatches or shards add up to the same
+gradient whatever their token counts.
 """
 
 import jax
@@ -23,7 +27,8 @@ def weighted_loss(
       kernel: (D, V), the output projection.
       batch: "targets" (R, L) int32; "term" (R, L) int32, the index of each token's term; "weight"
         (R, L) float32, the corpus's row weight, 0 where nothing is to be learned; "scale" (T,)
-        float32, each term's weight divided by its token count in the global batch.
+        float32, each term's weight times the share of the global batch's questions that have a
+        target of it, divided by its token count there.
 
     Returns:
       The loss, a scalar, and the terms' sums of weighted token losses, (T,): a term's value is its
