@@ -99,8 +99,9 @@ def masked(text: str, question: Question) -> str:
 
 
 def reader(directory: epath.Path) -> Student:
-    """A trained reader, from its own directory."""
-    return restore.restore(directory / "run", restore.find_step(directory / "run"))
+    """A trained reader, from its own directory, on all devices."""
+    step = restore.find_step(directory / "run")
+    return restore.restore(directory / "run", step, everywhere=True)
 
 
 def _train(rows: Sequence[Row], corpus: Corpus, run: Run, directory: epath.Path) -> None:

@@ -180,10 +180,10 @@ def _test(study: Study, cell: Cell, out: epath.Path) -> None:
         return
     corpus = Corpus(study.corpus(cell), task=cell.task)
     if study.methods[cell.method].policy == ZERO_SHOT:
-        at, student = None, initial.student_as_it_is(study.run(cell))
+        at, student = None, initial.student_as_it_is(study.run(cell), everywhere=True)
     else:
         at = restore.find_step(folder / "run")
-        student = restore.restore(folder / "run", at)
+        student = restore.restore(folder / "run", at, everywhere=True)
     questions = [row.question for row in corpus.nonempty_rows("test")]
     train = [row.question for row in corpus.rows("train")]
     result = score.evaluate(student, questions, train_questions=train, step=at)
