@@ -11,19 +11,21 @@ import pathlib
 
 # Eight devices for every test, and no accelerator: set before jax is first imported. XLA ends a
 # process in which one device has waited 40 s for the others, and eight on two cores that other
-# tests share may have to.
+# tests share may have to. Its emitters of fused loops take more than half of a compilation's time,
+# and what they replaced computes the same; test_demonstration.py runs with them, as a user does.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=8 "
-    "--xla_cpu_collective_call_terminate_timeout_seconds=300",
+    "--xla_cpu_collective_call_terminate_timeout_seconds=300 "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Most of the tests' time is compilation, of the same few programs in many processes: one cache for
 # all of them.
 CACHE = pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import pytest  # noqa: E402 (the environment comes first)
 from memory_bucket import bucket  # noqa: E402, F401 (a fixture)
@@ -50,6 +52,21 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """For runs in this process that need no mesh: they find one device, and not eight.
+
+    That compiles in less time, and a checkpoint is not saved in parts by each device.
+    """
+    import jax
+
+    first = jax.devices()[:1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: first)
+        patch.setattr(jax, "device_count", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tinyllm_jax.teachers import config as teachers
 from tinyllm_jax.training import loop
 from tinyllm_jax.training.recipes import run_of, set_student
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "one_device")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 ARGUMENTS = {
     "tinyllm": [

@@ -18,6 +18,8 @@ from tinyllm_jax.tasks import Question
 from tinyllm_jax.training import sharding
 from tinyllm_jax.training.run import MeshShape
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = StudentConfig(
     vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=3
 )

@@ -52,9 +52,8 @@ def check_equal(student, tokenizer, torch_model):
 
     begin = [0, 5, 9, 4, 7]
     rows = student.encode(QUESTIONS).rows
-    logits = model.apply(
-        student.config, student.params, padded(rows), np.array([begin] * len(rows))
-    )
+    apply = jax.jit(model.apply, static_argnums=0)
+    logits = apply(student.config, student.params, padded(rows), np.array([begin] * len(rows)))
     for question, row, ours in zip(QUESTIONS, rows, logits, strict=True):
         said = tokenizer(inputs.prompt(question, student.prefixes[ANSWER]), return_tensors="pt")
         assert said["input_ids"][0].tolist() == row

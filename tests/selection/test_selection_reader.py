@@ -49,7 +49,7 @@ def test_equal_texts_about_equal_questions_are_judged_together():
     assert found.tolist() == [[0.25], [0.25], [3.0]]
 
 
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.usefixtures("quick_compilation", "one_device")
 def test_every_rationale_with_a_weight_is_judged_and_readers_are_kept(
     things_corpus, tmp_path, monkeypatch
 ):

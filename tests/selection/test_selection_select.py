@@ -68,7 +68,7 @@ def test_bad_input_is_one_line_before_any_work(corpus, tmp_path):
         select.select(corpus, "votes", corpus.directory)
 
 
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.usefixtures("quick_compilation", "one_device")
 def test_policies_of_readers_share_their_utilities(things_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "FOLDS", 2)
     monkeypatch.setattr(reader, "DEALS", 1)

@@ -17,6 +17,11 @@ from tinyllm_jax.training.run import MeshShape
 TOKENS = 24
 
 
+def alone(ids, length):
+    """Token ids in a row of their own, padded to `length`: all such rows are compiled once."""
+    return np.array([ids + [0] * (length - len(ids))], np.int32)
+
+
 def test_greedy_equals_transformers(twins):
     torch = pytest.importorskip("torch")
     config, params, oracle = twins
@@ -117,7 +122,7 @@ def test_packed_rows_write_what_each_question_alone_does():
     assert shared > 2
     for ids, tokens in zip(asked, found, strict=True):
         np.testing.assert_array_equal(
-            decoding.greedy(T5_11, params, np.array([ids]), TOKENS)[0], tokens
+            decoding.greedy(T5_11, params, alone(ids, 24), TOKENS)[0], tokens
         )
 
 
@@ -174,9 +179,8 @@ def test_scores_equal_each_target_alone(version):
     flat = [(ids, choice) for ids, some in zip(asked, choices, strict=True) for choice in some]
     # The arrays have room for 20 targets; 18 are given.
     for (ids, choice), found, count in zip(flat, sums, tokens, strict=False):
-        logits = apply(
-            config, params, np.array([ids]), np.asarray(model.shift_right(np.array([choice])))
-        )
+        before = np.asarray(model.shift_right(alone(choice, 6)))
+        logits = apply(config, params, alone(ids, 24), before)
         logs = np.asarray(jax.nn.log_softmax(logits))[0]
         np.testing.assert_allclose(
             found, sum(logs[i, t] for i, t in enumerate(choice)), rtol=1e-4, atol=1e-4

@@ -22,7 +22,7 @@ from tinyllm_jax.studies.tables import tables
 from tinyllm_jax.training import loop
 from tinyllm_jax.training.recipes import default_config, set_student
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "one_device")
 
 
 def small(corpus, methods, **fields) -> ml_collections.ConfigDict:

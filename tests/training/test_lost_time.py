@@ -12,7 +12,7 @@ from tinyllm_jax.training import loop
 from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.recipes import default_config, run_of, set_student
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "one_device")
 
 
 def test_only_a_call_that_compiles_is_compilation():

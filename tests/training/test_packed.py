@@ -26,14 +26,22 @@ def both(prefix_on_decoder=False):
     return [{k: v if k in ("scale", "tokens") else v[0] for k, v in b(0).items()} for b in batches]
 
 
+@pytest.fixture(scope="module")
+def params():
+    return model.init_params(STUDENT, jax.random.key(0))
+
+
+@jax.jit
 def states(params, batch):
     """Every target token's state and kernel, without dropout."""
     return model.hidden(STUDENT, params, batch)
 
 
-def loss(params, batch):
-    """The objective."""
-    return objective.weighted_loss(*states(params, batch), batch)
+@jax.jit
+def loss_and_gradient(params, batch):
+    """The objective with its terms' sums, and the gradient of every parameter."""
+    loss = lambda params: objective.weighted_loss(*states(params, batch), batch)
+    return jax.value_and_grad(loss, has_aux=True)(params)
 
 
 def by_target(batch, values):
@@ -48,17 +56,16 @@ def by_target(batch, values):
 
 
 @pytest.mark.parametrize("prefix_on_decoder", [False, True])
-def test_packed_equals_one_target_a_row(prefix_on_decoder, monkeypatch):
+def test_packed_equals_one_target_a_row(prefix_on_decoder, params, monkeypatch):
     monkeypatch.setattr(epochs, "choose_lengths", lambda *_: Lengths(56, 40))
-    params = model.init_params(STUDENT, jax.random.key(0))
     packed, plain = both(prefix_on_decoder)
     assert len(packed["inputs"]) == len(packed["targets"]) < len(plain["targets"]) / 2
     found = [by_target(b, states(params, b)[0]) for b in (packed, plain)]
     assert found[0].keys() == found[1].keys() and len(found[0]) > 30
     for key, values in found[0].items():
         np.testing.assert_allclose(sum(values), sum(found[1][key]), rtol=1e-5, atol=1e-5)
-    (a, sums), gradient = jax.value_and_grad(loss, has_aux=True)(params, packed)
-    (b, wanted), other = jax.value_and_grad(loss, has_aux=True)(params, plain)
+    (a, sums), gradient = loss_and_gradient(params, packed)
+    (b, wanted), other = loss_and_gradient(params, plain)
     np.testing.assert_allclose(a, b, rtol=1e-5)
     np.testing.assert_allclose(sums, wanted, rtol=1e-5)
     other = traverse_util.flatten_dict(other, sep="/")
@@ -72,11 +79,11 @@ def test_packed_equals_one_target_a_row(prefix_on_decoder, monkeypatch):
         )
 
 
-def test_packed_equals_apply_to_each_question_alone():
-    params = model.init_params(STUDENT, jax.random.key(0))
+def test_packed_equals_apply_to_each_question_alone(params):
     packed, _ = both()
     hidden, kernel = states(params, packed)
     logits = np.asarray(hidden @ kernel)
+    apply = jax.jit(model.apply, static_argnums=0)
     for segment in np.unique(packed["target_segments"])[1:6]:
         at = packed["target_segments"] == segment
         (owner,) = set(packed["target_inputs"][at])
@@ -84,12 +91,11 @@ def test_packed_equals_apply_to_each_question_alone():
             packed["inputs"][packed["input_segments"] == owner][None],
             packed["targets"][at][None],
         )
-        alone = model.apply(STUDENT, params, asked, model.shift_right(target))
+        alone = apply(STUDENT, params, asked, model.shift_right(target))
         np.testing.assert_allclose(logits[at], alone[0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_segment_cannot_see_its_neighbour():
-    params = model.init_params(STUDENT, jax.random.key(0))
+def test_a_segment_cannot_see_its_neighbour(params):
     packed, _ = both()
     row = next(
         r for r in range(len(packed["inputs"])) if len(np.unique(packed["target_segments"][r])) > 3

@@ -9,7 +9,7 @@ from tinyllm_jax.errors import UserError
 from tinyllm_jax.training import loop, metrics, sinks
 from tinyllm_jax.training.recipes import default_config, run_of, set_student
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "one_device")
 
 
 @pytest.fixture

@@ -38,8 +38,13 @@ def asked(shape: StudentConfig, tokenizer, run: Run) -> Student:
 
 
 def by_hand(params: dict, rows: list[Row], run: Run) -> dict[str, float]:
-    """Each term's mean token loss, one question at a time through the whole model."""
+    """Each term's mean token loss, one question at a time through the whole model.
+
+    All are padded to one length, and so compiled once.
+    """
     tokenizer = inputs.load_tokenizer("byte")
+    apply = jax.jit(model.apply, static_argnums=0)
+    padded = lambda ids: np.pad(ids, [(0, 0), (0, 192 - ids.shape[1])])
     losses = {}
     for term in run.objective.terms:
         total, count = 0.0, 0
@@ -49,8 +54,9 @@ def by_hand(params: dict, rows: list[Row], run: Run) -> dict[str, float]:
             (asked,), _ = inputs.encode_questions(tokenizer, [row.question], prefix, 1 << 30)
             target = np.array([[*tokenizer(text, add_special_tokens=False)["input_ids"], 1]])
             before = np.concatenate([[[0]], target[:, :-1]], axis=1)
-            logits = model.apply(STUDENT, params, np.array([asked]), before)
-            chosen = jax.nn.log_softmax(logits)[0, np.arange(target.size), target[0]]
+            logits = apply(STUDENT, params, padded(np.array([asked])), padded(before))
+            logs = np.asarray(jax.nn.log_softmax(logits))
+            chosen = logs[0, np.arange(target.size), target[0]]
             total, count = total - float(chosen.sum()), count + target.size
         losses[term] = total / count
     return losses

@@ -92,7 +92,7 @@ def test_a_store_that_orbax_cannot_write_to_is_refused(bucket):
         checkpoints.Checkpoints("s3://b/run")
 
 
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.usefixtures("quick_compilation", "one_device")
 def test_a_run_and_its_evaluation(bucket, things_corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lease, "SETTLES", 0)
     here, real = tmp_path / "checkpoints", checkpoints.Checkpoints
