@@ -11,14 +11,12 @@ import pathlib
 
 # Eight devices for every test, and no accelerator: set before jax is first imported. XLA ends a
 # process in which one device has waited 40 s for the others, and eight on two cores that other
-# tests share may have to. Its emitters of fused loops take more than half of a compilation's time,
-# and what they replaced computes the same; test_demonstration.py runs with them, as a user does.
+# tests share may have to.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=8 "
-    "--xla_cpu_collective_call_terminate_timeout_seconds=300 "
-    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_collective_call_terminate_timeout_seconds=300",
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Most of the tests' time is compilation, of the same few programs in many processes: one cache for

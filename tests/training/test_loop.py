@@ -50,8 +50,7 @@ def environment(devices: int = 1, **more: str) -> dict[str, str]:
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(REPO),
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-            "--xla_cpu_use_fusion_emitters=false",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         }
         | more
     )

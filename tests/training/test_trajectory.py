@@ -108,12 +108,7 @@ def test_ten_steps_follow_the_reference(released_corpus, flan_t5_small, float64)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
     tx = optimizer.make_optimizer(run.optimizer, STEPS)
     state = jax.jit(functools.partial(init_state, optimizer=tx, lora_only=False))(params)
-    # It computes much: here the emitters pay that the other tests leave out (conftest.py).
-    step = jax.jit(
-        make_step(student, tx, seed=0),
-        donate_argnums=0,
-        compiler_options={"xla_cpu_use_fusion_emitters": True},
-    )
+    step = jax.jit(make_step(student, tx, seed=0), donate_argnums=0)
     ours, rows_by_step = [], []
     for i in range(STEPS):
         batch = batches(i)
