@@ -34,7 +34,6 @@ from tinyllm_jax.training import (
     throughput,
     workdir,
 )
-from tinyllm_jax.training.checkpoints import Checkpoints
 from tinyllm_jax.training.lost_time import LostTime, Profile
 from tinyllm_jax.training.run import Run
 from tinyllm_jax.training.setup import Setup, set_up
@@ -254,7 +253,9 @@ def _train(
     )
 
 
-def _open_checkpoints(root: epath.Path, keep: int, say: Callable[[str], None]) -> Checkpoints:
+def _open_checkpoints(
+    root: epath.Path, keep: int, say: Callable[[str], None]
+) -> checkpoints.Checkpoints:
     """The checkpoints in a directory, of which the damaged ones are set aside first.
 
     Args:
@@ -266,10 +267,10 @@ def _open_checkpoints(root: epath.Path, keep: int, say: Callable[[str], None]) -
         for line in checkpoints.set_damaged_aside(root):
             say(line)
     multihost_utils.sync_global_devices("damaged checkpoints are set aside")
-    return Checkpoints(root, keep=keep)
+    return checkpoints.Checkpoints(root, keep=keep)
 
 
-def _first_state(made: Setup, saved: Checkpoints, start: int, mesh: Mesh) -> dict:
+def _first_state(made: Setup, saved: checkpoints.Checkpoints, start: int, mesh: Mesh) -> dict:
     """The state that a run begins with.
 
     Args:
@@ -286,7 +287,7 @@ def _first_state(made: Setup, saved: Checkpoints, start: int, mesh: Mesh) -> dic
     return {**state, "step": step}
 
 
-def _diverged(made: Setup, saved: Checkpoints, step: int, what: str) -> UserError:
+def _diverged(made: Setup, saved: checkpoints.Checkpoints, step: int, what: str) -> UserError:
     """The error that ends a run whose numbers are not finite: what is left of it, and the mend.
 
     Args:
