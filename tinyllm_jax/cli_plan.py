@@ -64,7 +64,7 @@ def plan(values) -> None:
     if misfits:
         raise UserError(
             f"{misfits} of {len(found.batches.shapes())} shapes do not fit into the memory of "
-            f"{values.topology}; {memory.mends(found.run)}"
+            f"{values.topology}; {memory.mends(run)}"
         )
 
 

@@ -18,7 +18,7 @@ def test_full_memory_is_told_with_the_mend():
         jax.jit(lambda: jnp.ones((1 << 22, 1 << 26)))()
     line = str(e.value)
     assert "\n" not in line and "memory is full (" in line
-    assert "config.accumulate=4, config.student.remat=True, a larger config.mesh.fsdp" in line
+    assert "config.accumulate=4, config.student.remat=True, config.optimizer.name=adafactor" in line
 
 
 def test_other_errors_stay():
@@ -30,6 +30,7 @@ def test_what_a_run_does_already_is_not_proposed():
     student = StudentSpec(dtype="bfloat16", remat=True)
     mends = memory.mends(Run(batch_size=4, accumulate=4, student=student))
     assert "accumulate" not in mends and "remat" not in mends and "dtype" not in mends
+    assert "config.optimizer.name=adafactor, a larger config.mesh.fsdp (now 1)" in mends
 
 
 def test_as_few_microbatches_as_fit():

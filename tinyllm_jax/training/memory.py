@@ -99,5 +99,7 @@ def mends(run: Run) -> str:
         found.append(f"config.accumulate={2 * run.accumulate}")
     if not run.student.remat:
         found.append("config.student.remat=True")
+    if run.optimizer.name == "adamw":
+        found.append("config.optimizer.name=adafactor")
     found.append(f"a larger config.mesh.fsdp (now {run.mesh.fsdp}) in place of config.mesh.data")
     return f"try {', '.join(found)}, or more devices"
