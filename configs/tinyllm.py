@@ -22,6 +22,12 @@ Recipes:
                measurement: AdamW at 3e-4, 5 % warm-up, cosine, clipping at 1, batch 64, ten
                epochs, bfloat16.
 
+What recipe=recommended needs on OBQA, by `tinyllm plan` (tests/benchmarks/RESULTS.md): small and
+base fit one TPU v5e of 16 GB, on PubMedQA too; large does with
+`--config.optimizer.name=adafactor`, or four with `--config.mesh.fsdp=4`; xl needs eight with
+`--config.mesh.fsdp=8`. Every recipe takes as few microbatches as fit, and what does not fit at all
+is said before training, with what to change.
+
 Expected time: `launch/` and the README quote measured runs. Expected result: the paper reports
 47.60 (OBQA) and 31.93 (ARC) exact match on test for the small student; see the README for what was
 measured here.
