@@ -67,7 +67,7 @@ def test_says_how_it_is_used(script):
 
 
 def test_constraints_pin_the_supported_pairs_and_hold_no_url():
-    pairs = {"3.11": ("jax==0.10.2", "flax==0.12.8"), "3.12": ("jax==0.11.2", "flax==0.12.10")}
-    for version, pins in pairs.items():
+    for version in ("3.11", "3.12"):
         text = (LAUNCH / f"constraints-{version}.txt").read_text()
-        assert "://" not in text and all(pin in text.splitlines() for pin in pins)
+        pins = {"jax==0.10.2", "jaxlib==0.10.2", "flax==0.12.8"}
+        assert "://" not in text and pins <= set(text.splitlines())
