@@ -24,7 +24,7 @@ from tinyllm_jax.training.run import Run
 
 POLICIES = {
     "clean": "drops the rationales with a bad flag",
-    "helpful": "drops what clearly harms a reader; of teachers who often harm keeps what helps",
+    "helpful": "drops what clearly harms a reader, and most of what teachers say who often harm",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
