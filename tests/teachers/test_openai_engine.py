@@ -162,7 +162,7 @@ def test_concurrency_is_reached_and_never_exceeded():
 
     def script(call):
         if next(times) < 6:
-            full.wait(5)  # breaks, and the call hangs up, unless six are open at once
+            full.wait(60)  # breaks, and the call hangs up, unless six are open at once
         time.sleep(0.01)
         return say(call.prompt)
 
@@ -179,7 +179,7 @@ def test_results_come_as_they_are_finished_and_belong_to_their_requests():
 
     def script(call):
         if call.prompt == "q0":
-            first.wait(5)
+            first.wait(60)
         return say(f"about {call.prompt}")
 
     with BadServer(script) as server:
@@ -207,7 +207,7 @@ def test_stop_finishes_what_is_in_flight_and_begins_nothing():
     stopping, both = threading.Event(), threading.Barrier(2, action=lambda: stopping.set())
 
     def script(call):
-        both.wait(5)
+        both.wait(60)
         time.sleep(0.1)
         return say("x")
 
