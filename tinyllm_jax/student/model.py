@@ -159,10 +159,10 @@ class T5(nnx.Module):
             )
 
     def embed(self, ids: jax.Array) -> jax.Array:
-        """(..., L) ids to (..., L, d_model), in the compute dtype."""
+        """(B, L) ids to (B, L, d_model), in the compute dtype."""
         # `fsdp` splits the table along its width: each device looks up its columns for the rows of
         # all devices along `fsdp`, and then they exchange columns for rows.
-        found = self.embedding[...][partition.constrain(ids, partition.DATA)]
+        found = partition.look_up(self.embedding[...], partition.constrain(ids, partition.DATA))
         found = found.astype(self.config.dtype)
         found = partition.constrain(found, partition.DATA, None, partition.FSDP)
         return partition.rows(found)

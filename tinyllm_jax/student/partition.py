@@ -60,6 +60,39 @@ def sum_over_data(function: Callable, whole: Any, split: Any) -> Any:
     )(whole, split)
 
 
+def look_up(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """The rows of a table that have certain numbers.
+
+    Each device looks up those of its rows that are asked for, and all along `tensor` add up. The
+    compiler would do the same, but that of jax 0.11 and 0.12 ends the process where `data`, `fsdp`
+    and `tensor` all split something.
+
+    Args:
+      table: (V, D). `tensor` splits V and `fsdp` D.
+      ids: (B, L), each below V. `data` splits B.
+
+    Returns:
+      The rows, (B, L, D). `data` splits B and `fsdp` D.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape[TENSOR] == 1:
+        return table[ids]
+
+    def found(table: jax.Array, ids: jax.Array) -> jax.Array:
+        """The rows of one device, (B, L, D / fsdp)."""
+        ids = ids - len(table) * jax.lax.axis_index(TENSOR)
+        mine = (ids >= 0) & (ids < len(table))
+        rows = jnp.where(mine[..., None], table[jnp.where(mine, ids, 0)], 0)
+        return jax.lax.psum(rows, TENSOR)
+
+    return jax.shard_map(
+        found,
+        in_specs=(P(TENSOR, FSDP), P()),
+        out_specs=P(None, None, FSDP),
+        axis_names={FSDP, TENSOR},
+    )(table, ids)
+
+
 def sum_of_shards(x: jax.Array) -> jax.Array:
     """Adds up a matrix that every shard of the rows has its own of, and splits the sum.
 
