@@ -192,10 +192,10 @@ def corpus_select(values) -> None:
     """Weighs a corpus's rationales by a policy, and writes the corpus with these weights."""
     cli_devices.prepare()
     from tinyllm_jax.corpus.store import Corpus
-    from tinyllm_jax.selection.select import select
+    from tinyllm_jax.selection import select
     from tinyllm_jax.training.recipes import run_of
 
-    manifest = select(
+    manifest = select.select(
         Corpus(values.corpus),
         values.policy,
         values.out,
@@ -203,16 +203,7 @@ def corpus_select(values) -> None:
         storage.path(values.workdir) if values.workdir else None,
         values.threshold,
     )
-    made_from = manifest.report["selection"]
-    for teacher, kept in made_from["kept"].items():
-        said = f"{teacher}: {kept['after']:,} of {kept['before']:,} rationales keep a weight"
-        judged = made_from.get("teachers", {}).get(teacher)
-        if judged:
-            said += (
-                f", {judged['mean_utility']:+.2f} nats on the mean, "
-                f"{100 * judged['helpful']:.0f} % helpful"
-            )
-        print(said)
+    print(*select.lines(manifest.report["selection"]), sep="\n")
     print(f"wrote {values.out}")
 
 

@@ -24,7 +24,8 @@ from tinyllm_jax.training.run import Run
 
 POLICIES = {
     "clean": "drops the rationales with a bad flag",
-    "helpful": "drops what clearly harms a reader, and most of what teachers say who often harm",
+    "helpful": "drops what clearly harms a reader, and most of what a teacher says who does so more "
+    "often than others",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
@@ -77,6 +78,27 @@ def select(
     kept = _kept(rows, weighed, corpus.teachers)
     made_from = {"policy": policy, **judged.made_from, "kept": kept}
     return store.write_with_train(out, corpus, weighed, {"selection": made_from}, policy)
+
+
+def lines(made_from: dict) -> list[str]:
+    """A line for each teacher: what a policy kept of its rationales, and why.
+
+    Args:
+      made_from: the report's "selection" of a corpus that `select` wrote.
+    """
+    found = []
+    for teacher, kept in made_from["kept"].items():
+        line = f"{teacher}: {kept['after']:,} of {kept['before']:,} rationales keep a weight"
+        judged = made_from.get("teachers", {}).get(teacher)
+        if judged:
+            line += (
+                f", {judged['mean_utility']:+.2f} nats on the mean, "
+                f"{100 * judged['helpful']:.0f} % helpful"
+            )
+        if teacher in made_from.get("doubted", ()):
+            line += "; doubted, for it clearly harms more often than others"
+        found.append(line)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +155,8 @@ def _judge_by_readers(
     if policy == "helpful":
         given = weights.helpful(utility, threshold)
         made_from["threshold"] = threshold
+        distrusted = weights.doubted(utility, threshold)
+        made_from["doubted"] = [t for t, d in zip(corpus.teachers, distrusted, strict=True) if d]
     elif policy == "router":
         student = reader.reader(directory / "reader-0-0")
         suits = _routed(student, [row.question for row in rows], utility, run.seed)

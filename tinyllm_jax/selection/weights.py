@@ -8,17 +8,19 @@ judged stays as it was.
 import numpy as np
 
 THRESHOLD = -0.5  # nats; below it a rationale clearly harms, see `helpful`
-DOUBTED = 0.1  # the share of his rationales that clearly harm from which on a teacher is doubted
+# A teacher is doubted if the share of his rationales that clearly harm is higher by more than this
+# than that of the teacher who harms least.
+DOUBTED = 0.1
 
 
 def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     """Drops the rationales that clearly harm, and most of what a teacher says who often harms.
 
     One utility is noisy, and says nothing where the question does not hang on what the rationale
-    tells. So it is read beside its teacher's others. Of a teacher who hardly ever harms, all is
-    kept that does not clearly harm: teachers complement each other. A teacher who does so often is
-    doubted, and what cannot be seen to be right is likely to be wrong too: he is heard only where
-    he helps clearly more than every teacher who is not doubted, and than no rationale at all.
+    tells. So it is read beside its teacher's others. Of a teacher who is not `doubted`, all is kept
+    that does not clearly harm: teachers complement each other. Of one who is, what cannot be seen
+    to be right is likely to be wrong too: he is heard only where he helps clearly more than every
+    teacher who is not doubted, and than no rationale at all.
 
     Args:
       utility: (Q, T) nats, from `reader.utilities`.
@@ -30,11 +32,29 @@ def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     """
     known = ~np.isnan(utility)
     harms = utility < threshold
-    doubted = harms.sum(axis=0) > DOUBTED * known.sum(axis=0)
-    trusted = np.where(known & ~doubted, utility, 0.0)
+    distrusted = known & doubted(utility, threshold)
+    trusted = np.where(known & ~distrusted, utility, 0.0)
     most = np.max(trusted, axis=1, keepdims=True, initial=0.0)
     stands_out = utility - most > -threshold
-    return np.where(harms | (known & doubted & ~stands_out), 0.0, 1.0)
+    return np.where(harms | (distrusted & ~stands_out), 0.0, 1.0)
+
+
+def doubted(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+    """Which teachers harm clearly more often than another one.
+
+    A weak reader is misled by a share of the best teacher's rationales too. What all teachers have
+    in common is the reader's doing and says nothing about any of them.
+
+    Args:
+      utility: (Q, T) nats, from `reader.utilities`.
+      threshold: as of `helpful`.
+
+    Returns:
+      (T,) of bool. A single teacher is never doubted.
+    """
+    judged = (~np.isnan(utility)).sum(axis=0)
+    harmful = (utility < threshold).sum(axis=0) / np.maximum(judged, 1)
+    return harmful > np.min(harmful, where=judged > 0, initial=1.0) + DOUBTED
 
 
 def selected(utility: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import bisect
 import dataclasses
 import random
+import sys
 from collections.abc import Sequence
 
 from etils import epath
@@ -12,7 +13,7 @@ from tinyllm_jax.corpus.judging.answers import stated_answer
 from tinyllm_jax.corpus.schema import Rationale, Row
 from tinyllm_jax.corpus.store import Corpus
 from tinyllm_jax.errors import UserError, unknown
-from tinyllm_jax.selection.select import select
+from tinyllm_jax.selection import select
 from tinyllm_jax.studies.study import PERMUTED, STANDARD_KD, ZERO_SHOT, Cell, Study
 from tinyllm_jax.tasks.question import Question, place
 from tinyllm_jax.training.recipes import teacher_weights
@@ -47,7 +48,9 @@ def corpus_of(study: Study, cell: Cell, root: epath.Path) -> Corpus:
             named = teacher_weights(method.teachers)
             _take_answers(corpus, corpus.teachers if named is None else list(named), cell, out)
         else:
-            select(corpus, policy, out, study.reader(cell), root / f"{name}-readers", threshold)
+            readers = root / f"{name}-readers"
+            manifest = select.select(corpus, policy, out, study.reader(cell), readers, threshold)
+            print(*select.lines(manifest.report["selection"]), sep="\n", file=sys.stderr)
     return Corpus(out, task=cell.task)
 
 
