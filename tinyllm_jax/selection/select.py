@@ -24,8 +24,7 @@ from tinyllm_jax.training.run import Run
 
 POLICIES = {
     "clean": "drops the rationales with a bad flag",
-    "helpful": "drops what clearly harms a reader, and most of what a teacher says who does so more "
-    "often than others",
+    "helpful": "drops what clearly harms a reader, and most of what those say who do so most often",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
