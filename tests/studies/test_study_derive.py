@@ -53,7 +53,7 @@ def test_a_share_of_the_labels_takes_that_share_of_every_text(tmp_path):
     assert kept[0.25] < kept[0.5] < kept[0.75]
 
 
-def test_standard_kd_learns_the_teachers_answers(tmp_path):
+def test_standard_kd_learns_the_teachers_answers(tmp_path, capsys):
     votes = Rationale("It rises.", "a", votes=(0.25, 0.5, 0.0))  # a quarter states no answer
     stated = Rationale("It rises. So the answer is (c).", "b")
     silent = Rationale("It rises.", "b")
@@ -80,8 +80,11 @@ def test_standard_kd_learns_the_teachers_answers(tmp_path):
     assert [row.question.answer for row in found.rows("validation")] == ["two"]
 
     # One teacher alone, who is asked for by name.
+    capsys.readouterr()
     alone = derived(corpus, tmp_path, {"policy": "standard-kd", "teachers": "b"})
     assert len(alone.rows("train")) == 200
+    told = "Standard-KD: 200 of 400 rationales give an answer, 0 the gold one\n"
+    assert capsys.readouterr().err == told
     with pytest.raises(UserError, match="unknown teacher 'c'"):
         derived(corpus, tmp_path, {"policy": "standard-kd", "teachers": "c"})
 
