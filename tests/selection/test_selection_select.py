@@ -91,3 +91,14 @@ def test_policies_of_readers_share_their_utilities(things_corpus, tmp_path, monk
     with pytest.raises(UserError, match="made from another corpus or config"):
         other = dataclasses.replace(run, seed=1)
         select.select(corpus, "helpful", tmp_path / "three", other, tmp_path / "readers")
+
+
+def test_a_line_for_each_teacher_says_what_is_kept_and_why():
+    kept = {"before": 1200, "after": 1000, "weight": 1000.0}
+    judged = {"judged": 1200, "mean_utility": 0.251, "helpful": 0.66}
+    made_from = {"kept": {"a": kept, "b": kept}, "teachers": {"a": judged}, "doubted": ["b"]}
+    assert select.lines(made_from) == [
+        "a: 1,000 of 1,200 rationales keep a weight, +0.25 nats on the mean, 66 % helpful",
+        "b: 1,000 of 1,200 rationales keep a weight; doubted, for it clearly harms more often than "
+        "others",
+    ]
