@@ -82,8 +82,8 @@ def look_up(table: jax.Array, ids: jax.Array) -> jax.Array:
         """The rows of one device, (B, L, D / fsdp)."""
         ids = ids - len(table) * jax.lax.axis_index(TENSOR)
         mine = (ids >= 0) & (ids < len(table))
-        rows = jnp.where(mine[..., None], table[jnp.where(mine, ids, 0)], 0)
-        return jax.lax.psum(rows, TENSOR)
+        own = jnp.where(mine[..., None], table[jnp.where(mine, ids, 0)], 0)
+        return jax.lax.psum(own, TENSOR)
 
     return jax.shard_map(
         found,
