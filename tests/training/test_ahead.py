@@ -52,7 +52,7 @@ def test_the_other_process_ends_with_this_one_however_it_ends():
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     process = f"/proc/{int(done.stdout)}"
-    for _ in range(500):
+    for _ in range(6000):
         try:
             with open(f"{process}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "Z":  # nobody here waits for it
