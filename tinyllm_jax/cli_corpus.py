@@ -181,7 +181,7 @@ def define_select(values, argv):
     flags.DEFINE_float(
         "threshold",
         -0.5,
-        "of helpful, in nats, below 0: what is below it clearly harms",
+        "of helpful, in nats, below 0: what is below it harms",
         flag_values=values,
     )
     flags.DEFINE_string("out", "", "the corpus to write", values)

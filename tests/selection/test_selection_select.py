@@ -99,6 +99,6 @@ def test_a_line_for_each_teacher_says_what_is_kept_and_why():
     made_from = {"kept": {"a": kept, "b": kept}, "teachers": {"a": judged}, "doubted": ["b"]}
     assert select.lines(made_from) == [
         "a: 1,000 of 1,200 rationales keep a weight, +0.25 nats on the mean, 66 % helpful",
-        "b: 1,000 of 1,200 rationales keep a weight; doubted, for it clearly harms more often than "
+        "b: 1,000 of 1,200 rationales keep a weight; doubted, for it harms clearly more often than "
         "others",
     ]

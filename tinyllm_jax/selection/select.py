@@ -24,7 +24,7 @@ from tinyllm_jax.training.run import Run
 
 POLICIES = {
     "clean": "drops the rationales with a bad flag",
-    "helpful": "drops what clearly harms a reader, and most of what those say who do so most often",
+    "helpful": "drops what harms a reader by far, and most of what teachers say who harm often",
     "selected": "keeps each question's most helpful rationale",
     "soft": "shares each question's weight out by how helpful its rationales are",
     "router": "keeps the rationale of the teacher that a router chooses from the question alone",
@@ -95,7 +95,7 @@ def lines(made_from: dict) -> list[str]:
                 f"{100 * judged['helpful']:.0f} % helpful"
             )
         if teacher in made_from.get("doubted", ()):
-            line += "; doubted, for it clearly harms more often than others"
+            line += "; doubted, for it harms clearly more often than others"
         found.append(line)
     return found
 

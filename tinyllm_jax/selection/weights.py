@@ -7,40 +7,43 @@ judged stays as it was.
 
 import numpy as np
 
-THRESHOLD = -0.5  # nats; below it a rationale clearly harms, see `helpful`
-# A teacher is doubted if the share of his rationales that clearly harm is higher by more than this
-# than that of the teacher who harms least.
+THRESHOLD = -0.5  # nats; below it a rationale harms a reader, see `helpful`
+# A teacher is doubted if the share of his rationales that harm is higher by more than this than
+# that of the teacher who harms least.
 DOUBTED = 0.1
+# A single rationale of a trusted teacher is dropped from so many times the threshold on.
+SURE = 2.0
 
 
 def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Drops the rationales that clearly harm, and most of what a teacher says who often harms.
+    """Drops what harms of trusted teachers, and what does not clearly help of doubted ones.
 
     One utility is noisy, and says nothing where the question does not hang on what the rationale
-    tells. So it is read beside its teacher's others. Of a teacher who is not `doubted`, all is kept
-    that does not clearly harm: teachers complement each other. Of one who is, what cannot be seen
-    to be right is likely to be wrong too: he is heard only where he helps clearly more than every
-    teacher who is not doubted, and than no rationale at all.
+    tells. So it is read beside its teacher's others. A teacher who is not `doubted` is trusted:
+    where he seems to harm, it is mostly the reader who errs, and what is dropped may be said
+    nowhere else. So he is believed unless he harms by far. What a doubted teacher says is likely to
+    be wrong unless it is seen to be right: he is heard only where he helps clearly more than every
+    trusted teacher, and than no rationale at all.
 
     Args:
       utility: (Q, T) nats, from `reader.utilities`.
-      threshold: below 0; a rationale whose utility is below it clearly harms, and one helps clearly
-        more than another if its utility is higher by more than the threshold's opposite.
+      threshold: below 0; a rationale harms if its utility is below it, harms by far if it is below
+        `SURE` times it, and helps clearly more than another if its utility is higher by more than
+        the threshold's opposite.
 
     Returns:
       Weights (Q, T), 0 or 1.
     """
     known = ~np.isnan(utility)
-    harms = utility < threshold
-    distrusted = known & doubted(utility, threshold)
+    distrusted = np.broadcast_to(doubted(utility, threshold), utility.shape)
     trusted = np.where(known & ~distrusted, utility, 0.0)
     most = np.max(trusted, axis=1, keepdims=True, initial=0.0)
-    stands_out = utility - most > -threshold
-    return np.where(harms | (distrusted & ~stands_out), 0.0, 1.0)
+    kept = np.where(distrusted, utility - most > -threshold, utility >= SURE * threshold)
+    return np.where(known, kept, True).astype(float)
 
 
 def doubted(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Which teachers harm clearly more often than another one.
+    """Which teachers harm clearly more often than the one who harms least.
 
     A weak reader is misled by a share of the best teacher's rationales too. What all teachers have
     in common is the reader's doing and says nothing about any of them.
