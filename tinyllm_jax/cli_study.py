@@ -67,6 +67,8 @@ def study(values) -> None:
         results.write_text(out / "report.html", page.html_page(title, plan, done))
         print(text)
         print(f"wrote {out / 'report.md'} and report.html")
+    elif values.only_report:
+        raise UserError(f"{out} holds no tested cell; run the study without --only_report first")
     if done.stopped:
         sys.exit(cli_flags.STOPPED)
     if done.failed:

@@ -11,9 +11,9 @@ second asks how far more questions about each thing, from one to four, close the
 students of answers and of both teachers.
 
 The student is the quickstart's and starts from nothing. Readers learn for 250 steps; with 500 they
-read no better. `helpful` doubts `careless` in every world, for readers are clearly misled by 17 to
-22 % of his rationales (seeds 10 and 11), and by 1 to 4 % of the others'. He is then heard where
-he helps more than they do, which is next to nowhere: `material` knows all that he knows.
+read no better. `helpful` doubts `careless` in every world, for readers are misled by 15 to 23 % of
+his rationales, and by 1 to 4 % of the others'. He is then heard where he helps more than they do,
+which is next to nowhere: `material` knows all that he knows.
 """
 
 import ml_collections

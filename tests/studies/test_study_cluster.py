@@ -36,6 +36,13 @@ def test_ray_runs_all_shards(config, tmp_path, capsys):
     assert "leave --shard and --only_report out" in capsys.readouterr().err
 
 
+def test_a_report_of_nothing_is_one_line(config, tmp_path, capsys):
+    flags = ["--config", str(config), "--out", str(tmp_path / "out"), "--only_report"]
+    with pytest.raises(SystemExit) as error:
+        cli.main(["study", *flags])
+    assert error.value.code == 2 and "holds no tested cell" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "codes, words, status", [((0, 0), "", 0), ((0, 3), "", 3), ((0, -9), "shard 1 of 2 ended", 2)]
 )
