@@ -16,7 +16,7 @@ SURE = 2.0
 
 
 def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Drops what harms of trusted teachers, and what does not clearly help of doubted ones.
+    """Drops what harms by far of trusted teachers, and what does not clearly help of doubted ones.
 
     One utility is noisy, and says nothing where the question does not hang on what the rationale
     tells. So it is read beside its teacher's others. A teacher who is not `doubted` is trusted:
@@ -35,11 +35,11 @@ def helpful(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
       Weights (Q, T), 0 or 1.
     """
     known = ~np.isnan(utility)
-    distrusted = np.broadcast_to(doubted(utility, threshold), utility.shape)
+    distrusted = doubted(utility, threshold)
     trusted = np.where(known & ~distrusted, utility, 0.0)
     most = np.max(trusted, axis=1, keepdims=True, initial=0.0)
     kept = np.where(distrusted, utility - most > -threshold, utility >= SURE * threshold)
-    return np.where(known, kept, True).astype(float)
+    return np.where(known & ~kept, 0.0, 1.0)
 
 
 def doubted(utility: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:

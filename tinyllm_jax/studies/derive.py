@@ -115,11 +115,13 @@ def _take_answers(corpus: Corpus, teachers: Sequence[str], cell: Cell, out: epat
         if teacher not in corpus.teachers:
             raise unknown("teacher", teacher, corpus.teachers)
     rng = random.Random(f"standard-kd {cell.seed}")
-    rows, right, asked = [], 0, 0
+    rows, right, rationales = [], 0, 0
     for row in corpus.rows("train"):
         for teacher in teachers:
-            asked += teacher in row.rationales
-            answer = teacher in row.rationales and _answer(row, row.rationales[teacher], rng)
+            if teacher not in row.rationales:
+                continue
+            rationales += 1
+            answer = _answer(row, row.rationales[teacher], rng)
             if answer:
                 question = row.question
                 right += answer == question.answer
@@ -130,7 +132,7 @@ def _take_answers(corpus: Corpus, teachers: Sequence[str], cell: Cell, out: epat
             f"{corpus.directory}: none of {', '.join(teachers)} states an answer in its training "
             "rationales, so there is nothing for Standard-KD; leave the method out"
         )
-    counts = f"{len(rows):,} of {asked:,} rationales give an answer, {right:,} the gold one"
+    counts = f"{len(rows):,} of {rationales:,} rationales give an answer, {right:,} the gold one"
     print(f"Standard-KD: {counts}", file=sys.stderr)
     report = {"answers of": list(teachers), "answers": len(rows), "right": right}
     store.write_with_train(out, corpus, rows, report, f"answers of {', '.join(teachers)}")
